@@ -1,0 +1,440 @@
+"""Facts about an environment: frozen dataclasses and their versioned JSON.  Nothing here reads a machine.
+
+One :class:`Facts` describes one environment on one machine.  ``Facts.from_json(facts.to_json())`` is
+equal to ``facts``; a document of another schema, a truncated one or one with unknown fields is refused
+with one clear :class:`~kit.errors.KitError`, never half read.
+"""
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any, Optional, Union, get_args, get_origin
+
+from kit.errors import KitError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class About:
+    """Where the facts come from: ``collected`` on a machine, ``reconstructed`` from a report, or an ``example``."""
+
+    name: str
+    source: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Python:
+    """The interpreter under test.  ``path`` is its import path as a notebook or ``python -m`` sees it."""
+
+    executable: str
+    version: str
+    implementation: str
+    prefix: str
+    base_prefix: str
+    venv: bool
+    conda: bool
+    abi: str
+    platform: str
+    bits: int
+    ext_suffix: str
+    externally_managed: bool
+    cwd: str
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """One installed distribution, or what is left of one (``leftover``: its metadata folder begins with ``~``).
+
+    ``requires`` holds only the requirements on torch, numpy, triton and NVIDIA's libraries.
+    ``real_path`` is ``path`` without links, where that differs; ``compiled`` tells whether its RECORD lists
+    shared libraries, ``complete`` whether its metadata could be read.
+    """
+
+    name: str
+    version: str
+    path: str
+    real_path: Optional[str] = None
+    installer: Optional[str] = None
+    requested: bool = False
+    direct_url: Optional[str] = None
+    editable: bool = False
+    leftover: bool = False
+    complete: bool = True
+    compiled: bool = False
+    summary: str = ""
+    requires: tuple[str, ...] = ()
+    networkx_backends: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The normalised name (PEP 503)."""
+        return normalise(self.name)
+
+
+@dataclass(frozen=True)
+class Torch:
+    """torch as its files describe it: ``version.py``, the RECORD, and its own list of GPU architectures.
+
+    ``cuda`` is ``'13.0'``, or None in a CPU build; ``architectures`` is like ``('sm_75', 'sm_120')`` and
+    empty where it could not be read.  File names are relative to the folder that holds ``torch``.
+    """
+
+    location: str
+    version: str
+    metadata_version: Optional[str] = None
+    cuda: Optional[str] = None
+    hip: Optional[str] = None
+    git_version: Optional[str] = None
+    readable: bool = True
+    missing_files: tuple[str, ...] = ()
+    changed_files: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
+
+    @property
+    def minor(self) -> str:
+        """``'2.13'`` of ``'2.13.0+cu130'``: the part that decides whether a compiled extension fits."""
+        return ".".join(re.findall(r"\d+", self.version)[:2])
+
+    @property
+    def released(self) -> bool:
+        """Whether it is a release, for which others publish wheels: no nightly, candidate or vendor's build."""
+        return bool(re.fullmatch(r"\d+\.\d+\.\d+(\+(cpu|cu\d+|rocm[\d.]+))?", self.version))
+
+    @property
+    def build(self) -> str:
+        """``'CUDA 13.0'``, ``'ROCm 7.1'`` or ``'CPU only'``."""
+        return f"CUDA {self.cuda}" if self.cuda else f"ROCm {self.hip}" if self.hip else "CPU only"
+
+    @property
+    def damaged(self) -> bool:
+        return bool(self.missing_files or self.changed_files or not self.readable)
+
+
+@dataclass(frozen=True)
+class Extension:
+    """A distribution whose shared libraries link against torch.
+
+    ``version`` is the fullest one known and ``origin`` the file that gave it; ``built_for_torch``
+    (``'2.8'``) and ``built_for_cuda`` (``'12.6'`` or ``'cpu'``) come from its local part and are None
+    where it has none, as after a build from source.
+    """
+
+    package: str
+    version: str
+    origin: str
+    location: str
+    modules: tuple[str, ...]
+    libraries: tuple[str, ...] = ()
+    missing_files: tuple[str, ...] = ()
+    built_for_torch: Optional[str] = None
+    built_for_cuda: Optional[str] = None
+    requires_torch: tuple[str, ...] = ()
+    wheel_tags: tuple[str, ...] = ()
+    older_than_torch: bool = False
+
+    @property
+    def key(self) -> str:
+        """The normalised name (PEP 503)."""
+        return normalise(self.package)
+
+    @property
+    def built_from_source(self) -> bool:
+        """A plain ``linux_x86_64`` wheel without a build tag: no index publishes that, it was compiled."""
+        plain = any(re.search(r"-linux_\w+$", tag) for tag in self.wheel_tags)
+        return plain and "+" not in self.version
+
+
+@dataclass(frozen=True)
+class Module:
+    """How ``import name`` resolves: kind is package, module, extension or namespace.
+
+    ``distribution`` is the one that put it there, ``hides`` what stands behind it on the import path.
+    """
+
+    name: str
+    kind: str
+    path: str
+    entry: str
+    distribution: Optional[str] = None
+    children: tuple[str, ...] = ()
+    hides: tuple[str, ...] = ()
+    standard_library: bool = False
+
+
+@dataclass(frozen=True)
+class OtherPython:
+    """Another interpreter that this session's variables or PATH point to, and its torch, if any."""
+
+    how: str
+    python: str
+    torch: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One NVIDIA GPU.  ``capability`` is ``'12.0'``; ``wished`` marks one that was only asked for (``--gpu``)."""
+
+    name: str
+    capability: Optional[str] = None
+    memory_mb: Optional[int] = None
+    wished: bool = False
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The NVIDIA kernel driver; ``cuda`` is the newest CUDA it supports, ``source`` who said so."""
+
+    version: str
+    cuda: Optional[str] = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Toolkit:
+    """A CUDA toolkit with nvcc."""
+
+    path: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Host:
+    """The machine around the interpreter.  ``pci_gpus`` counts NVIDIA display devices on the PCI bus,
+    seen without any driver; ``device_nodes`` are NVIDIA's entries in ``/dev``."""
+
+    system: str
+    machine: str
+    os: str = ""
+    kernel: str = ""
+    libc: Optional[str] = None
+    libstdcxx: Optional[str] = None
+    gpus: tuple[Gpu, ...] = ()
+    driver: Optional[Driver] = None
+    pci_gpus: Optional[int] = None
+    device_nodes: tuple[str, ...] = ()
+    toolkits: tuple[Toolkit, ...] = ()
+    compiler: Optional[str] = None
+    container: Optional[str] = None
+    scheduler: Optional[str] = None
+    job: bool = False
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a child process said to ``import``: status is its exit status, negative for a signal, None when
+    it ran out of time; ``error`` the last line of its traceback or the end of stderr."""
+
+    imports: str
+    status: Optional[int]
+    error: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.status == 0
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A module in the running process beside the same module on disk."""
+
+    name: str
+    version: Optional[str]
+    on_disk: Optional[str]
+    replaced: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The running process, when the facts are its own.  ``replaced`` of a module lists loaded files that
+    are no longer the ones on disk."""
+
+    kind: str
+    modules: tuple[Loaded, ...] = ()
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Something that could not be read, and why."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything known about one environment on one machine."""
+
+    about: About
+    python: Python
+    host: Host
+    distributions: tuple[Distribution, ...] = ()
+    torch: Optional[Torch] = None
+    extensions: tuple[Extension, ...] = ()
+    modules: tuple[Module, ...] = ()
+    others: tuple[OtherPython, ...] = ()
+    variables: dict[str, str] = field(default_factory=dict)
+    probes: tuple[Probe, ...] = ()
+    kernel: Optional[Kernel] = None
+    unread: tuple[Unread, ...] = ()
+
+    def distribution(self, name: str) -> Optional[Distribution]:
+        """The first complete distribution of this name on the import path, as ``importlib.metadata`` takes it."""
+        key = normalise(name)
+        return next((d for d in self.distributions if d.key == key and not d.leftover), None)
+
+    def extension(self, name: str) -> Optional[Extension]:
+        key = normalise(name)
+        return next((e for e in self.extensions if e.key == key), None)
+
+    def module(self, name: str) -> Optional[Module]:
+        return next((m for m in self.modules if m.name == name), None)
+
+    def probe(self, name: str) -> Optional[Probe]:
+        """The outcome of ``import name`` in a child process, where it was tried."""
+        return next((p for p in self.probes if p.imports == name), None)
+
+    @property
+    def gpu_seen(self) -> bool:
+        """Whether a GPU is here or was asked for."""
+        return bool(self.host.gpus)
+
+    def with_gpu(self, capability: str) -> "Facts":
+        """The same facts on a machine with one GPU of this compute capability, e.g. ``'12.0'``."""
+        capability = compute_capability(capability)
+        named = [g for g in self.host.gpus if g.capability == capability]
+        gpus = tuple(named) or (Gpu(f"GPU of compute capability {capability}", capability, wished=True),)
+        return dataclasses.replace(self, host=dataclasses.replace(self.host, gpus=gpus))
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        from kit import show
+
+        return show.mimebundle(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"schema": SCHEMA, **_encode(self)}
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_dict(cls, data: Any, source: str = "facts") -> "Facts":
+        """Facts from their JSON object.  Raises KitError with the place of the first thing that is wrong."""
+        if not isinstance(data, dict):
+            raise KitError(f"{source}: a facts file holds one JSON object, this holds {_kind(data)}")
+        if "facts" in data and "verdict" in data:  # the output of `kit doctor --json`
+            return cls.from_dict(data["facts"], source)
+        if "schema" not in data:
+            raise KitError(
+                f'{source}: no "schema": this is JSON, but no facts file; make one with `kit collect -o FILE`'
+            )
+        if data["schema"] != SCHEMA or data["schema"] is True:
+            raise KitError(
+                f"{source}: facts of schema {data['schema']!r}, this kit reads schema {SCHEMA}; "
+                "collect them again with this kit, or read them with the kit that wrote them"
+            )
+        rest = {key: value for key, value in data.items() if key != "schema"}
+        facts: Facts = _decode(cls, rest, source)
+        return facts
+
+    @classmethod
+    def from_json(cls, text: Union[str, bytes], source: str = "facts") -> "Facts":
+        """Facts from the text of a facts file; ``source`` is named in errors."""
+        try:
+            data = json.loads(text)
+        except UnicodeDecodeError:
+            raise KitError(f"{source}: not a facts file (binary data); make one with `kit collect -o FILE`") from None
+        except (ValueError, RecursionError) as error:
+            whole = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+            if not whole.strip():
+                raise KitError(f"{source}: the facts file is empty; make one with `kit collect -o FILE`") from None
+            if whole.lstrip().startswith("{") and _at_the_end(error, whole.rstrip()):
+                raise KitError(f"{source}: cut off after {len(whole)} characters; collect or copy it again") from None
+            raise KitError(f"{source}: not JSON ({error}); make a facts file with `kit collect -o FILE`") from None
+        return cls.from_dict(data, source)
+
+
+def compute_capability(text: str) -> str:
+    """A compute capability as people write it (``12.0``, ``sm_120``, ``12``) in one form: ``'12.0'``."""
+    match = re.fullmatch(r"(?:sm_)?(1\d|[2-9])(?:\.?(\d))?", text.strip())
+    if not match:
+        raise KitError(f"not a compute capability: {text!r}; it looks like 8.9, 9.0 or 12.0")
+    return f"{match.group(1)}.{match.group(2) or 0}"
+
+
+def normalise(name: str) -> str:
+    """A distribution name in its normal form (PEP 503): ``Torch_Scatter`` -> ``torch-scatter``."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _encode(value: Any) -> Any:
+    """A dataclass as what JSON holds; several times as fast as ``dataclasses.asdict``, which copies deeply."""
+    if isinstance(value, tuple):
+        return [_encode(item) for item in value]
+    if isinstance(value, dict):
+        return dict(value)
+    fields = getattr(value, "__dataclass_fields__", None)
+    return value if fields is None else {name: _encode(getattr(value, name)) for name in fields}
+
+
+def _decode(kind: Any, value: Any, where: str) -> Any:
+    """``value`` from JSON as an instance of ``kind``; lists become tuples, nothing is converted silently."""
+    if kind is Any:
+        return value
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Union:
+        return None if value is None else _decode(arguments[0], value, where)
+    if dataclasses.is_dataclass(kind):
+        return _decode_dataclass(kind, value, where)
+    if origin is tuple:
+        _require(isinstance(value, list), where, "a list", value)
+        return tuple(_decode(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is dict:
+        _require(isinstance(value, dict), where, "an object", value)
+        return {key: _decode(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    # bool is an int in Python, never in a facts file.
+    _require(isinstance(value, kind) and (kind is bool or not isinstance(value, bool)), where, kind.__name__, value)
+    return value
+
+
+def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
+    _require(isinstance(value, dict), where, "an object", value)
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    for name in value:
+        if name not in fields:
+            raise KitError(f"{where}: unknown field {name!r}; the file was written by another version of the kit")
+    arguments = {}
+    for name, f in fields.items():
+        if name in value:
+            arguments[name] = _decode(f.type, value[name], f"{where}.{name}")
+        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise KitError(f"{where}: the field {name!r} is missing")
+    return kind(**arguments)
+
+
+def _at_the_end(error: Exception, text: str) -> bool:
+    """Whether reading failed only because ``text`` ends: in a string, in a word like ``true``, between values."""
+    rest = text[getattr(error, "pos", 0) :]
+    return (
+        "Unterminated string" in str(error)
+        or len(rest) <= 1
+        or rest in ("tr", "tru", "fa", "fal", "fals", "nu", "nul")
+    )
+
+
+def _require(condition: bool, where: str, wanted: str, value: Any) -> None:
+    if not condition:
+        raise KitError(f"{where}: {wanted} is expected, this is {_kind(value)}")
+
+
+def _kind(value: Any) -> str:
+    names: list[tuple[Any, str]] = [
+        (dict, "an object"),
+        (list, "a list"),
+        (bool, "true or false"),
+        (str, "text"),
+    ]
+    return next((name for kind, name in names if isinstance(value, kind)), "null" if value is None else "a number")
