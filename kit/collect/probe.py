@@ -1,0 +1,71 @@
+"""Tries doubtful imports in a child process with a time limit; the exit status is a fact."""
+
+import re
+from typing import Callable
+
+from kit.collect.run import Outcome, run
+from kit.facts import Extension, Facts, Probe
+from kit.requirements import contradicts
+
+_RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b(: |$)")  # not indented: no source line
+
+
+def run_probes(facts: Facts, executable: str, limit: float, run: Callable[..., Outcome] = run) -> list[Probe]:
+    """Import in ``executable`` what the files leave in doubt.  torch goes first: where it does not load,
+    no extension can, and trying them would only repeat its error."""
+    doubtful = doubts(facts)
+    if not doubtful:
+        return []
+    from concurrent.futures import ThreadPoolExecutor  # not needed for a healthy environment
+
+    torch = _probe("torch", executable, limit, run)
+    names = [name for name in doubtful if name != "torch"] if torch.ok else []
+    with ThreadPoolExecutor(2) as pool:
+        return [torch, *pool.map(lambda name: _probe(name, executable, limit, run), names)]
+
+
+def doubts(facts: Facts) -> list[str]:
+    """The import names that the files on disk make doubtful; empty for a healthy environment."""
+    torch = facts.torch
+    if torch is None:
+        return []
+    names = [e.modules[0] for e in facts.extensions if e.modules and e.libraries and _doubtful(e, facts)]
+    lacking = [d for d in facts.distributions if d.key == "torch" and contradicts(d.requires, facts)]
+    if names or torch.damaged or lacking or _mixed(facts):
+        return ["torch", *names]
+    return []
+
+
+def _doubtful(extension: Extension, facts: Facts) -> bool:
+    torch = facts.torch
+    if torch is None:
+        return False
+    other_torch = extension.built_for_torch not in (None, torch.minor)
+    other_cuda = extension.built_for_cuda not in (None, "cpu", torch.cuda)
+    pinned_other = contradicts(extension.requires_torch, facts)
+    return bool(other_torch or other_cuda or pinned_other or extension.missing_files or extension.older_than_torch)
+
+
+def _mixed(facts: Facts) -> bool:
+    """Whether torch's metadata and its files are of different versions."""
+    torch = facts.torch
+    if torch is None or not torch.metadata_version or not torch.readable:
+        return False
+    return torch.metadata_version.partition("+")[0] != torch.version.partition("+")[0]
+
+
+def _probe(name: str, executable: str, limit: float, run: Callable[..., Outcome]) -> Probe:
+    # torch first, as a program does: an extension finds torch's libraries only once torch has loaded them.
+    outcome = run([executable, "-c", f"import torch, {name}" if name != "torch" else "import torch"], limit)
+    if outcome.status is None:
+        return Probe(name, None, f"no answer within {limit:.0f} s")
+    return Probe(name, outcome.status, "" if outcome.status == 0 else last_error(outcome))
+
+
+def last_error(outcome: Outcome) -> str:
+    """The line that tells most: the first exception of a chain, which is the cause of those after it, else
+    the end of stderr, else the signal's name."""
+    lines = [line.strip() for line in outcome.err.splitlines() if line.strip()]
+    raised = [line for line in outcome.err.splitlines() if _RAISED.match(line)]
+    said = raised[0] if raised else lines[-1] if lines else ""
+    return said.strip()[:500] or outcome.signal or f"exit status {outcome.status}"

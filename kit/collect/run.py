@@ -1,0 +1,80 @@
+"""Runs one command with a time limit and returns what came of it; the only place that starts a process to read."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+_POSIX = os.name == "posix"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``status`` is the exit status, negative for a signal, None when the time limit was reached."""
+
+    status: Optional[int]
+    out: str = ""
+    err: str = ""
+
+    @property
+    def signal(self) -> Optional[str]:
+        """``'SIGSEGV'`` for a process that a signal ended."""
+        return signal_name(self.status)
+
+
+def signal_name(status: Optional[int]) -> Optional[str]:
+    """The name of the signal behind a negative exit status: -11 -> ``'SIGSEGV'``."""
+    if status is None or status >= 0:
+        return None
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"
+
+
+def run(argv: Sequence[str], timeout: float, env: Optional[Mapping[str, str]] = None) -> Outcome:
+    """Run ``argv`` without a shell and without input; at the time limit its whole process group is killed.
+
+    Raises OSError where the program cannot be started.
+    """
+    process = subprocess.Popen(
+        list(argv),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=None if env is None else dict(env),
+        start_new_session=_POSIX,
+    )
+    try:
+        out, err = process.communicate(timeout=timeout)
+        status: Optional[int] = process.returncode
+    except subprocess.TimeoutExpired:
+        _kill(process)
+        out, err = _rest(process)
+        status = None
+    except BaseException:  # Ctrl-C must not leave the child behind
+        _kill(process)
+        raise
+    return Outcome(status, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+
+
+def _rest(process: "subprocess.Popen[bytes]") -> tuple[bytes, bytes]:
+    """What a killed process had said.  A child that left its group may hold the pipes open: it is not waited for."""
+    try:
+        return process.communicate(timeout=2)
+    except subprocess.TimeoutExpired as late:
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+        return late.stdout or b"", late.stderr or b""
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    if _POSIX:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
