@@ -1,0 +1,187 @@
+"""Builds that are published: which torch serves a GPU, which page lists a matching extension.
+
+Everything here comes from the dated tables in ``kit/data`` and is only ever a proposal; what is
+installed is judged by reading it.
+"""
+
+import re
+from typing import Any, Optional
+
+from kit import gpus
+from kit.data import table
+from kit.facts import Extension, Facts, normalise
+from kit.findings import Cost, Fix
+
+PYTORCH_INDEX = "https://download.pytorch.org/whl/"
+PYG_PAGES = "https://data.pyg.org/whl/"
+PYG = ("torch-scatter", "torch-sparse", "torch-cluster", "torch-spline-conv")
+# Newest source releases on the package index, 2026-11-21; the wheels on PyG's pages carry the same versions.
+PYG_VERSIONS = {
+    "torch-scatter": "2.1.2",
+    "torch-sparse": "0.6.18",
+    "torch-cluster": "1.6.3",
+    "torch-spline-conv": "1.2.2",
+}
+GPU_TORCH_MB = 3000  # torch and its CUDA libraries, about
+
+
+def token(cuda: Optional[str]) -> str:
+    """``'13.0'`` -> ``'cu130'``, None -> ``'cpu'``: the name of a build in index addresses."""
+    return "cu" + cuda.replace(".", "") if cuda else "cpu"
+
+
+def cuda_of(token: str) -> Optional[str]:
+    """``'cu130'`` -> ``'13.0'``, ``'cpu'`` -> None."""
+    return f"{token[2:-1]}.{token[-1]}" if token.startswith("cu") else None
+
+
+def pip(facts: Facts, *arguments: str) -> tuple[str, ...]:
+    """pip of the environment under test as an argument list."""
+    return (facts.python.executable, "-m", "pip", *arguments)
+
+
+def python_minor(facts: Facts) -> str:
+    return ".".join(re.findall(r"\d+", facts.python.version)[:2])
+
+
+def pyg_row(package: str, torch_minor: str, cuda_token: str, python: str) -> Optional[dict[str, Any]]:
+    """The table's row for a wheel of ``package`` that fits, or None."""
+    name = package.replace("-", "_")
+    for row in table("pyg_wheels")["pyg"]:
+        same = row["torch"].rpartition(".")[0] == torch_minor and row["cuda"] == cuda_token
+        if same and python in row["pythons"] and name in row["packages"]:
+            found: dict[str, Any] = row
+            return found
+    return None
+
+
+def choose_torch(facts: Facts, needs_pyg: Optional[bool] = None) -> Optional[tuple[str, str]]:
+    """(version, token) of the published torch nearest to the installed one that has code for every GPU here,
+    that the driver runs and that has wheels for this Python; None where the table knows none.
+
+    ``needs_pyg`` keeps to releases for which torch-scatter and its siblings have wheels; by default where
+    one of them is installed.
+    """
+    if needs_pyg is None:
+        needs_pyg = any(e.key in PYG for e in facts.extensions)
+    here = gpus.numbers(facts.torch.minor) if facts.torch else None
+    python = python_minor(facts)
+    candidates: list[tuple[tuple[int, ...], str, str]] = []
+    for row in table("torch_builds")["torch"]:
+        if python not in row["pythons"]:
+            continue
+        for name, capabilities in row["cuda"].items():
+            if not _serves_gpus(capabilities, facts) or not _driver_runs(name, facts):
+                continue
+            if needs_pyg and not pyg_row("torch-scatter", row["minor"], name, python):
+                continue
+            minor = gpus.numbers(row["minor"])
+            # The same release first, then newer ones by distance, then older ones; of one release the build
+            # that the package index serves, then the newest CUDA.
+            distance = 0 if here is None else minor[1] - here[1] if minor[0] == here[0] else 50
+            order = (distance < 0, abs(distance)) if here is not None else (False, -minor[1])
+            rank = (*map(int, order), int(name != row["default"]), -int(name[2:]))
+            candidates.append((rank, row["newest"], name))
+    return min(candidates)[1:] if candidates else None
+
+
+def _serves_gpus(capabilities: list[str], facts: Facts) -> bool:
+    built = ["sm_" + c.replace(".", "") for c in capabilities]
+    here = [g.capability or gpus.capability_of(g.name) for g in facts.host.gpus]
+    return all(gpus.served(built, c) for c in here if c)
+
+
+def _driver_runs(name: str, facts: Facts) -> bool:
+    driver = facts.host.driver
+    return driver is None or gpus.driver_runs(driver.version, cuda_of(name) or "", facts.host.system) is not False
+
+
+def torch_fix(facts: Facts, why: str, **choice: Any) -> Fix:
+    """change-torch to the build that :func:`choose_torch` proposes."""
+    chosen = choose_torch(facts, **choice)
+    if chosen is None:
+        return Fix("change-torch", f"{why}: no published build serves this GPU, driver and Python together")
+    version, name = chosen
+    argv = pip(facts, "install", f"torch=={version}", "--index-url", PYTORCH_INDEX + name)
+    return Fix(
+        "change-torch",
+        f"{why}: torch {version} for CUDA {cuda_of(name)}",
+        argv,
+        safety="changes-environment",
+        cost=Cost(seconds=300, download_mb=GPU_TORCH_MB, restart=True),
+    )
+
+
+def extension_fixes(extension: Extension, facts: Facts) -> list[Fix]:
+    """What brings an extension in line with the torch that runs, best first; empty where the tables know nothing.
+
+    Where no wheel fits this torch, the last one is a torch for which there are wheels.
+    """
+    wheel, build = matching_wheel(extension, facts), rebuild(extension, facts)
+    fixes = [fix for fix in (wheel, build) if fix is not None]
+    if wheel is None and extension.key in PYG and facts.torch and facts.torch.cuda and choose_torch(facts, True):
+        fixes.append(torch_fix(facts, f"Move to a torch that has wheels of {extension.key}", needs_pyg=True))
+    return fixes
+
+
+def matching_wheel(extension: Extension, facts: Facts) -> Optional[Fix]:
+    """install-matching-wheel with page, pin and ``--only-binary``; None where no wheel is known to exist."""
+    torch = facts.torch
+    if torch is None or torch.hip or not torch.released:
+        return None
+    minor, cuda = gpus.numbers(torch.minor), token(torch.cuda)
+    page: tuple[str, ...]
+    if extension.key in PYG:
+        row = pyg_row(extension.key, torch.minor, cuda, python_minor(facts))
+        if row is None:
+            return None
+        version = row["scatter"] if extension.key == "torch-scatter" else PYG_VERSIONS[extension.key]
+        pin = f"{extension.key}=={version}+pt{minor[0]}{minor[1]}{cuda}"
+        page = ("--find-links", f"{PYG_PAGES}torch-{torch.minor}.0+{cuda}.html")
+    elif extension.key in ("torchvision", "torchaudio") and minor[0] == 2:
+        # torchvision 0.15 came with torch 2.0 and both have counted in step since.  torchaudio takes torch's
+        # number up to 2.11, its last release (package index, 2026-11-21), which loads with later torch: it
+        # uses torch's stable ABI.
+        number = f"0.{minor[1] + 15}" if extension.key == "torchvision" else f"2.{min(minor[1], 11)}"
+        pin = f"{extension.key}=={number}.*"
+        page = ("--index-url", PYTORCH_INDEX + cuda)
+    else:
+        return None
+    argv = pip(facts, "install", "--no-deps", "--no-cache-dir", "--only-binary=:all:", pin, *page)
+    return Fix(
+        "install-matching-wheel",
+        f"Install the {extension.key} that was built for torch {torch.minor}, {torch.build}",
+        argv,
+        safety="changes-environment",
+        cost=Cost(seconds=30, download_mb=12, restart=True),
+    )
+
+
+def rebuild(extension: Extension, facts: Facts) -> Optional[Fix]:
+    """rebuild-extension against the torch that runs: no isolation, no cache, CUDA forced where torch has it."""
+    torch = facts.torch
+    if torch is None or extension.key in ("torchvision", "torchaudio"):
+        return None
+    name, env, why = extension.key, {}, f"Compile {extension.key} against torch {torch.minor}"
+    seconds = 540
+    if torch.cuda:
+        listed = sorted({g.capability or gpus.capability_of(g.name) or "" for g in facts.host.gpus} - {""})
+        env = {"FORCE_CUDA": "1", "TORCH_CUDA_ARCH_LIST": ";".join(listed) or "8.9;9.0;12.0"}
+        major = torch.cuda.partition(".")[0]
+        nvcc = next((t for t in facts.host.toolkits if t.version.partition(".")[0] == major), None)
+        found = f"found: {nvcc.version}" if nvcc else f"not found: install a CUDA {torch.cuda} toolkit first"
+        why += f" for your GPU, needs nvcc {major}.x ({found})"
+        seconds = 720
+    pin = f"{name}=={PYG_VERSIONS[name]}" if name in PYG else f"{name}=={extension.version.partition('+')[0]}"
+    options = [
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-cache-dir",
+        "--force-reinstall",
+        f"--no-binary={name}",
+    ]
+    argv = None if name == "apex" else pip(facts, "install", *options, pin)
+    if normalise(name) not in PYG and name != "flash-attn" and name != "pyg-lib":
+        argv = None  # not on the package index as a source distribution: build its own repository
+    cost = Cost(seconds=seconds if name in PYG else None, download_mb=1 if name in PYG else None, restart=True)
+    return Fix("rebuild-extension", why, argv, env, "changes-environment" if argv else "manual", cost)

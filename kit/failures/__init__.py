@@ -1,0 +1,85 @@
+"""The failures that the kit knows: one file each, loaded and checked by :func:`catalogue`.
+
+A failure file is named after its id and holds
+
+* a docstring, which is its page: title, then the sections of :data:`SECTIONS` in this order;
+* ``RANK``: root causes have low numbers and are shown before what follows from them;
+* ``INSTEAD``: one sentence on what would not help, where people usually try it ('' where nothing is);
+* ``find(facts)``: yields findings, reads nothing but the facts;
+* ``example()``: facts of a machine that has this failure and no other.
+
+To teach the kit a new failure, add one file.
+"""
+
+import importlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from types import ModuleType
+from typing import Any, Callable
+
+from kit.facts import Facts
+from kit.findings import Finding
+
+SECTIONS = ("What it means", "How it is found", "Example", "Fix", "Known limits")
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page of a failure; a notebook shows it as Markdown."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        title, _, rest = self.text.partition("\n")
+        # Setext underlines would be the largest headings of the notebook.
+        body = re.sub(r"^(.+)\n-{3,}$", r"**\1**", rest, flags=re.M)
+        return {"text/plain": self.text, "text/markdown": f"**{title}**\n{body}"}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One failure file, checked: its id, its page and its functions."""
+
+    id: str
+    title: str
+    page: Page
+    rank: int
+    instead: str
+    find: Callable[[Facts], Iterator[Finding]]
+    example: Callable[[], Facts]
+
+
+@lru_cache(maxsize=1)
+def catalogue() -> tuple[Failure, ...]:
+    """Every failure of this folder, by rank.  Raises ValueError where a file is not as it must be."""
+    names = sorted(n[:-3] for n in os.listdir(os.path.dirname(__file__)) if n.endswith(".py") and n[0] != "_")
+    failures = [_load(importlib.import_module(f"{__name__}.{name}")) for name in names]
+    return tuple(sorted(failures, key=lambda f: (f.rank, f.id)))
+
+
+def failure(id: str) -> Failure:
+    """The failure with this id; KeyError where there is none."""
+    return {f.id: f for f in catalogue()}[id]
+
+
+def _load(module: ModuleType) -> Failure:
+    id = module.__name__.rpartition(".")[2].replace("_", "-")
+    page = module.__doc__ or ""
+    headings = tuple(re.findall(r"^(.+)\n-{3,}$", page, re.M))
+    if headings != SECTIONS:
+        raise ValueError(f"{id}: the page must have the sections {SECTIONS}, it has {headings}")
+    return Failure(
+        id=id,
+        title=page.strip().partition("\n")[0].rstrip("."),
+        page=Page(page.strip() + "\n"),
+        rank=module.RANK,
+        instead=module.INSTEAD,
+        find=module.find,
+        example=module.example,
+    )

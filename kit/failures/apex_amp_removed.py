@@ -1,0 +1,127 @@
+"""The installed apex no longer contains amp.
+
+What it means
+-------------
+NVIDIA removed ``apex.amp``, ``apex.parallel`` and ``apex.RNN`` on 2025-05-08 (NVIDIA/apex, commit cb65b8ed,
+pull request 1896).  With any apex built since, ``from apex import amp`` raises ``cannot import name 'amp' from
+'apex'``; transformers up to 4.52.4 imports it whenever apex is installed, and then its Trainer cannot be
+imported.  It is not a matter of how apex was built: an apex with all its CUDA extensions has no amp either.
+
+How it is found
+---------------
+The package apex has metadata and no ``amp`` folder, and is not PyPI's web toolkit.  With transformers 4.52.4 or
+older beside it it is an error, else a warning: only code that asks for amp is concerned.
+
+Example
+-------
+NVIDIA apex of 2026 beside transformers 4.52.4.
+
+Fix
+---
+transformers 4.53 or newer, which asks for amp only when it is used; or uninstall apex where nothing needs its
+fused kernels.  Your own ``amp.initialize`` and ``amp.scale_loss`` move to ``torch.amp``.
+
+Known limits
+------------
+Whether your own code imports amp is not looked at.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+from kit.builds import pip
+from kit.facts import Distribution, Extension, Facts, Module
+from kit.failures.apex_wrong_package import is_pyramid
+from kit.findings import Cost, Finding, Fix
+from kit.gpus import numbers
+from kit.recorded import recorded
+
+RANK = 51
+INSTEAD = "Building apex again with its CUDA extensions would not bring amp back: its source no longer has it."
+
+# The newest transformers whose trainer.py imports apex.amp at module level (read in its wheels).
+LAST_TRANSFORMERS_WITH_AMP = "4.52.4"
+
+
+def find(facts: Facts) -> Iterator[Finding]:
+    module = facts.module("apex")
+    if module is None or module.kind == "namespace" or module.distribution is None or is_pyramid(module):
+        return
+    if {"amp", "amp.py"} & set(module.children):
+        return
+    transformers = facts.distribution("transformers")
+    asks = transformers is not None and numbers(transformers.version) <= numbers(LAST_TRANSFORMERS_WITH_AMP)
+    dist = facts.distribution("apex")
+    evidence = [f"apex/: {', '.join(module.children[:8]) or 'empty'}; no amp"]
+    if dist is not None:
+        evidence.insert(0, f"{dist.path.rpartition('/')[2]}: apex {dist.version}")
+    story = "NVIDIA removed it in May 2025; `from apex import amp` cannot work with this apex."
+    if asks and transformers is not None:
+        evidence.append(
+            f"transformers {transformers.version}: its trainer imports apex.amp whenever apex is installed"
+        )
+        story += f" transformers {transformers.version} imports it, so its Trainer cannot be imported."
+    yield Finding(
+        "apex-amp-removed",
+        "error" if asks else "warning",
+        "apex",
+        f"The installed apex has no amp. {story}",
+        tuple(evidence),
+        tuple(_fixes(facts)),
+    )
+
+
+def _fixes(facts: Facts) -> list[Fix]:
+    transformers = facts.distribution("transformers")
+    version = numbers(transformers.version) if transformers else ()
+    without_amp = Fix(
+        "change-package-version",
+        "Install transformers 4.53.3, the first series that needs no amp",
+        pip(facts, "install", "transformers==4.53.3"),
+        safety="changes-environment",
+        cost=Cost(seconds=30, download_mb=11),
+    )
+    uninstall = Fix(
+        "uninstall-package",
+        "Uninstall apex, where nothing uses its fused kernels",
+        pip(facts, "uninstall", "--yes", "apex"),
+        safety="changes-environment",
+        cost=Cost(seconds=2),
+    )
+    native = Fix(
+        "change-code-or-data",
+        "In your own code: torch.amp.autocast and torch.amp.GradScaler in place of apex.amp",
+    )
+    # From a transformers of long before, a jump to 4.53 asks more of the code than doing without apex.
+    near = (4, 45) <= version <= numbers(LAST_TRANSFORMERS_WITH_AMP)
+    return [without_amp, uninstall, native] if near else [uninstall, native]
+
+
+def example() -> Facts:
+    facts = recorded("healthy-gpu")
+    location = facts.extensions[0].location
+    dists = (
+        Distribution("apex", "0.1", f"{location}/apex-0.1.dist-info", installer="pip", compiled=True),
+        Distribution("transformers", "4.52.4", f"{location}/transformers-4.52.4.dist-info", installer="pip"),
+    )
+    children = (
+        "__init__.py",
+        "contrib",
+        "fused_dense",
+        "mlp",
+        "multi_tensor_apply",
+        "normalization",
+        "optimizers",
+    )
+    module = Module("apex", "package", f"{location}/apex", location, "apex", children)
+    libraries = (
+        "amp_C.cpython-311-x86_64-linux-gnu.so",
+        "fused_layer_norm_cuda.cpython-311-x86_64-linux-gnu.so",
+    )
+    extension = Extension("apex", "0.1", "apex-0.1.dist-info", location, ("apex",), libraries)
+    return dataclasses.replace(
+        facts,
+        distributions=(*facts.distributions, *dists),
+        modules=(*facts.modules, module),
+        extensions=(*facts.extensions, extension),
+    )

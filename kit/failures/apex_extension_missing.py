@@ -1,0 +1,101 @@
+"""NVIDIA apex is installed without its compiled extensions.
+
+What it means
+-------------
+apex was installed as Python only, without ``APEX_CPP_EXT=1 APEX_CUDA_EXT=1``, or its libraries were overwritten.
+The package imports; its fused layers fail with ``No module named 'fused_layer_norm_cuda'`` or ``amp_C``.
+transformers up to 5.4 takes apex's FusedRMSNorm for T5 whenever apex is present, and fails then.
+
+How it is found
+---------------
+The package has NVIDIA's Python modules (``normalization``, ``optimizers``, ``multi_tensor_apply``), and no library
+``amp_C`` or ``fused_layer_norm_cuda`` is installed beside it.
+
+Example
+-------
+apex 0.1 with all its Python modules and no library.
+
+Fix
+---
+Uninstall it where nothing needs its fused kernels, else build it with both extensions, without isolation, from
+NVIDIA's repository.
+
+Known limits
+------------
+A single missing extension of apex.contrib is not looked for.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+from kit.builds import pip
+from kit.facts import Distribution, Extension, Facts, Module
+from kit.findings import Cost, Finding, Fix
+from kit.recorded import recorded
+
+RANK = 52
+INSTEAD = "pip install apex would bring an unrelated package, and --global-option no longer exists in pip."
+
+PYTHON_PART = {"normalization", "optimizers", "multi_tensor_apply"}
+
+
+def find(facts: Facts) -> Iterator[Finding]:
+    module, extension = facts.module("apex"), facts.extension("apex")
+    if module is None or not PYTHON_PART & set(module.children):
+        return
+    libraries = extension.libraries if extension else ()
+    if any(name in file for file in libraries for name in ("amp_C", "fused_layer_norm_cuda")):
+        return
+    build = ("install", "-v", "--no-build-isolation", "--no-cache-dir", ".")
+    yield Finding(
+        "apex-extension-missing",
+        "error",
+        "apex",
+        "apex is installed without its compiled part. Its fused layers and optimizers cannot work: amp_C and "
+        "fused_layer_norm_cuda were not built.",
+        (
+            f"apex/: {', '.join(sorted(PYTHON_PART & set(module.children)))}, NVIDIA's Python modules",
+            "installed files of apex: "
+            + (", ".join(f.rpartition("/")[2] for f in libraries[:4]) if libraries else "no library at all"),
+        ),
+        (
+            Fix(
+                "uninstall-package",
+                "Uninstall apex, where nothing uses its fused kernels",
+                pip(facts, "uninstall", "--yes", "apex"),
+                safety="changes-environment",
+                cost=Cost(seconds=2),
+            ),
+            Fix(
+                "rebuild-extension",
+                "Build it in a clone of github.com/NVIDIA/apex with both extensions",
+                pip(facts, *build),
+                {"APEX_CPP_EXT": "1", "APEX_CUDA_EXT": "1"},
+                "manual",
+                Cost(seconds=1800, restart=True),
+            ),
+        ),
+    )
+
+
+def example() -> Facts:
+    facts = recorded("healthy-gpu")
+    location = facts.extensions[0].location
+    dist = Distribution("apex", "0.1", f"{location}/apex-0.1.dist-info", installer="pip")
+    children = (
+        "__init__.py",
+        "amp",
+        "contrib",
+        "multi_tensor_apply",
+        "normalization",
+        "optimizers",
+        "parallel",
+    )
+    module = Module("apex", "package", f"{location}/apex", location, "apex", children)
+    extension = Extension("apex", "0.1", "apex-0.1.dist-info", location, ("apex",))
+    return dataclasses.replace(
+        facts,
+        distributions=(*facts.distributions, dist),
+        modules=(*facts.modules, module),
+        extensions=(*facts.extensions, extension),
+    )

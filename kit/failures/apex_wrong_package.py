@@ -1,0 +1,96 @@
+"""The apex that is installed is PyPI's, a toolkit for the Pyramid web framework, not NVIDIA's.
+
+What it means
+-------------
+NVIDIA never published apex on PyPI; the project of that name there is an unrelated web toolkit of 2013.
+``from apex import amp`` cannot work with it, and transformers up to 4.52, which imports apex.amp whenever a
+package called apex is present, fails with ``Could not import module 'Trainer'`` or ``No module named
+'pyramid_mailer'``.
+
+How it is found
+---------------
+The package ``apex`` holds the modules of the web toolkit (``interfaces``, ``views``, ``forms``) and none of
+NVIDIA's (``normalization``, ``optimizers``, ``multi_tensor_apply``, ``amp``).
+
+Example
+-------
+apex 0.9.10.dev0, as ``pip install apex`` finds it.
+
+Fix
+---
+Uninstall it: nothing that uses torch needs it.  transformers then finds no apex and does without.
+
+Known limits
+------------
+A package called apex that is neither is judged by apex-amp-removed.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+from kit.builds import pip
+from kit.facts import Distribution, Facts, Module
+from kit.findings import Cost, Finding, Fix
+from kit.recorded import recorded
+
+RANK = 50
+INSTEAD = "pip install apex would bring the same web toolkit back; NVIDIA's apex is not on the package index."
+
+PYRAMID = {"interfaces.py", "views.py", "forms.py", "scaffolds"}
+NVIDIA = {"normalization", "optimizers", "multi_tensor_apply", "amp", "contrib", "fused_dense", "mlp"}
+
+
+def is_pyramid(module: Module) -> bool:
+    return len(PYRAMID & set(module.children)) >= 2 and not NVIDIA & set(module.children)
+
+
+def find(facts: Facts) -> Iterator[Finding]:
+    module = facts.module("apex")
+    if module is None or not is_pyramid(module):
+        return
+    dist = facts.distribution("apex")
+    transformers = facts.distribution("transformers")
+    version = dist.version if dist else "of unknown version"
+    evidence = [f"apex/: {', '.join(n for n in module.children if n in PYRAMID)}; nothing of NVIDIA's apex"]
+    if dist is not None:
+        evidence.insert(0, f"apex {version}: {dist.summary or 'no summary'}")
+    if transformers is not None:
+        evidence.append(f"transformers {transformers.version}: imports apex where a package of that name is present")
+    cost = Cost(seconds=2)
+    uninstall = Fix(
+        "uninstall-package",
+        "Uninstall it; nothing that uses torch needs it",
+        pip(facts, "uninstall", "--yes", "apex"),
+        safety="changes-environment",
+        cost=cost,
+    )
+    yield Finding(
+        "apex-wrong-package",
+        "error",
+        "apex",
+        f"This apex is not NVIDIA's. apex {version} from the package index is a toolkit for the Pyramid web "
+        "framework; it has no amp and nothing to do with torch.",
+        tuple(evidence),
+        (uninstall,),
+    )
+
+
+def example() -> Facts:
+    facts = recorded("healthy-cpu")
+    location = facts.extensions[0].location
+    summary = "Pyramid toolkit to add Velruse, Flash Messages, CSRF, ReCaptcha and Sessions"
+    dist = Distribution(
+        "apex", "0.9.10.dev0", f"{location}/apex-0.9.10.dev0.dist-info", installer="pip", summary=summary
+    )
+    children = (
+        "__init__.py",
+        "forms.py",
+        "interfaces.py",
+        "lib",
+        "models.py",
+        "scaffolds",
+        "templates",
+        "views.py",
+    )
+    module = Module("apex", "package", f"{location}/apex", location, "apex", children)
+    return dataclasses.replace(facts, distributions=(*facts.distributions, dist), modules=(*facts.modules, module))

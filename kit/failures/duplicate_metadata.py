@@ -1,0 +1,168 @@
+"""The same distribution, or the same networkx backend, is declared twice.
+
+What it means
+-------------
+An interrupted pip leaves a folder whose name begins with ``~``; a copied or partly removed install leaves a second
+``dist-info``.  Tools that read metadata then see a package twice, or in two versions: networkx warns ``networkx
+backend defined more than once: nx-loopback``, and pip may uninstall the wrong one.
+
+How it is found
+---------------
+In one folder of the import path: leftover metadata (``~...``), or two ``dist-info`` of one name.  Over the whole
+path: one networkx backend declared by distributions of different names; in Python 3.9 and older, which lists
+every copy, also by copies of the same one.  Newer Pythons take the first of several copies, so plain copies in
+several folders are no finding there.
+
+Example
+-------
+A leftover ``~etworkx-3.6.1.dist-info`` beside networkx.
+
+Fix
+---
+Remove the leftover folder: pip ignores it, and nothing imports it.  For a second real distribution, uninstall the
+one that is not meant.  ``lib`` and ``lib64`` both on the path of a Python 3.9 are one folder, and harmless.
+
+Known limits
+------------
+Only metadata is compared, not the files that it lists.
+"""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterator
+
+from kit.builds import pip
+from kit.facts import Distribution, Facts
+from kit.findings import Cost, Finding, Fix
+from kit.gpus import numbers
+from kit.recorded import recorded
+
+RANK = 60
+INSTEAD = "Reinstalling networkx would not remove the second declaration."
+
+
+def find(facts: Facts) -> Iterator[Finding]:
+    explained: set[str] = set()
+    for group in _same_folder(facts):
+        explained.update(d.path for d in group)
+        yield _finding(group, facts)
+    for name, group in sorted(_backends(facts).items()):
+        if not {d.path for d in group} <= explained:
+            explained.update(d.path for d in group)
+            yield _backend_finding(name, group, facts)
+
+
+def _same_folder(facts: Facts) -> Iterator[list[Distribution]]:
+    """Metadata of one name in one real folder, leftovers first."""
+    groups: dict[object, list[Distribution]] = defaultdict(list)
+    seen = set()
+    for dist in facts.distributions:
+        real = dist.real_path or dist.path
+        if real not in seen:
+            seen.add(real)
+            groups[(real.rpartition("/")[0], dist.key)].append(dist)
+    for group in groups.values():
+        if len(group) > 1 or group[0].leftover:
+            yield sorted(group, key=lambda d: (not d.leftover, d.path))
+
+
+def _backends(facts: Facts) -> dict[str, list[Distribution]]:
+    """networkx backend -> the distributions that declare it, as this Python's entry_points() lists them."""
+    declared: dict[str, list[Distribution]] = defaultdict(list)
+    first_only = numbers(facts.python.version)[:2] >= (3, 10)
+    names = set()
+    for dist in facts.distributions:
+        # importlib.metadata names a distribution by its folder, so a leftover counts as one of its own.
+        name = "~" + dist.key if dist.leftover else dist.key
+        if first_only and name in names:
+            continue
+        names.add(name)
+        for backend in dist.networkx_backends:
+            declared[backend].append(dist)
+    return {backend: dists for backend, dists in declared.items() if len(dists) > 1}
+
+
+def _finding(group: list[Distribution], facts: Facts) -> Finding:
+    first = group[0]
+    if first.leftover:
+        title = f"A leftover of {first.name} lies beside the installed packages"
+        story = f"An interrupted pip left {_folder(first)} behind; tools that read metadata count it as a package."
+    else:
+        title = f"{first.name} is installed twice in one folder"
+        versions = " and ".join(d.version or "no version" for d in group)
+        story = f"There is metadata of {versions}; which one counts is chance."
+    backends = sorted({b for d in group for b in d.networkx_backends})
+    if backends:
+        story += f" networkx warns that its backend {backends[0]} is defined more than once."
+    others = [d for d in facts.distributions if d not in group and set(d.networkx_backends) & set(backends)]
+    evidence = [f"{d.path}: {d.name} {d.version or '(metadata unreadable)'}" for d in [*group, *others]]
+    return Finding(
+        "duplicate-metadata",
+        "warning",
+        first.name,
+        f"{title}. {story}",
+        tuple(evidence),
+        (_remove(group, facts),),
+    )
+
+
+def _remove(group: list[Distribution], facts: Facts) -> Fix:
+    first, name = group[0], group[0].name
+    if first.leftover:
+        why = f"Delete the leftover folder {_folder(first)}; nothing imports it"
+        argv = (facts.python.executable, "-c", "import shutil, sys; shutil.rmtree(sys.argv[1])", first.path)
+        return Fix("uninstall-package", why, argv, safety="changes-environment", cost=Cost(seconds=1))
+    if first.key in ("torch", "apex") or facts.extension(name):  # which build, from which page: no command fits all
+        why = f"Uninstall {name} until pip no longer finds it, then install it once, the build that this torch needs"
+        return Fix("uninstall-package", why, cost=Cost(restart=True))
+    why = f"Install {name} again, so that one of the two remains"
+    again = pip(facts, "install", "--force-reinstall", "--no-deps", f"{name}=={group[-1].version}")
+    return Fix("change-package-version", why, again, safety="changes-environment", cost=Cost(seconds=20))
+
+
+def _backend_finding(name: str, group: list[Distribution], facts: Facts) -> Finding:
+    evidence = [f"{d.path}: {d.name} {d.version} declares the networkx backend {name}" for d in group]
+    real = {d.real_path or d.path for d in group}
+    if len(real) == 1 or len({d.key for d in group}) == 1:
+        same = "one folder under two names" if len(real) == 1 else "copies of one package"
+        return Finding(
+            "duplicate-metadata",
+            "note",
+            group[0].name,
+            f"networkx warns of a backend defined more than once, harmlessly. The two declarations are {same}; "
+            "Python 3.9 and older list both.",
+            tuple(evidence),
+            (Fix("nothing", "Nothing needs to change; Python 3.10 and newer do not warn", safety="safe"),),
+        )
+    last = group[-1]
+    argv = pip(facts, "uninstall", "--yes", last.name)
+    return Finding(
+        "duplicate-metadata",
+        "warning",
+        last.name,
+        f"Two packages declare the networkx backend {name}. networkx takes one of them and warns that it is defined "
+        "more than once.",
+        tuple(evidence),
+        (
+            Fix(
+                "uninstall-package",
+                f"Uninstall the one that is not meant, probably {last.name}",
+                argv,
+                safety="changes-environment",
+                cost=Cost(seconds=2),
+            ),
+        ),
+    )
+
+
+def _folder(dist: Distribution) -> str:
+    return dist.path.rpartition("/")[2]
+
+
+def example() -> Facts:
+    facts = recorded("healthy-cpu")
+    whole = facts.distribution("networkx")
+    assert whole is not None
+    path = whole.path.replace("/networkx-", "/~etworkx-")
+    leftover = dataclasses.replace(whole, path=path, leftover=True, installer=None)
+    return dataclasses.replace(facts, distributions=(*facts.distributions, leftover))

@@ -1,0 +1,82 @@
+"""A compiled extension was built without CUDA, although torch has it.
+
+What it means
+-------------
+torch-scatter and its siblings are built with CUDA only where a GPU is visible during the build, or where
+``FORCE_CUDA=1`` says so.  Built in a ``docker build``, on a login node, or from a ``+cpu`` wheel, they import
+cleanly and even ``scatter_add`` works; ``scatter_max``, ``scatter_min`` and ``segment_coo`` on a GPU tensor raise
+``RuntimeError: Not compiled with CUDA support``.
+
+How it is found
+---------------
+torch is a CUDA build, and the extension's folder holds ``*_cpu.so`` and no ``*_cuda.so``, or its version carries
+``cpu`` as its build tag.  Without a GPU in sight it is a warning, as nothing fails yet; with one, an error.
+
+Example
+-------
+torch-scatter 2.1.2 compiled from source where no GPU was visible, beside torch 2.13.0+cu130.
+
+Fix
+---
+The wheel for this torch and CUDA where one is published, else a build with ``FORCE_CUDA=1`` and the GPU's
+architecture.  Both replace only the extension.  The kernel has to be restarted.
+
+Known limits
+------------
+Extensions that are one file for CPU and GPU (pyg-lib) are only judged by their build tag.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+
+from kit.builds import extension_fixes
+from kit.facts import Extension, Facts
+from kit.findings import Finding
+from kit.recorded import recorded
+
+RANK = 40
+INSTEAD = "Reinstalling it with plain pip would compile the same CPU build again, and take pip's cached wheel first."
+
+
+def find(facts: Facts) -> Iterator[Finding]:
+    torch = facts.torch
+    if torch is None or not torch.cuda:
+        return
+    for extension in facts.extensions:
+        evidence = _evidence(extension)
+        if not evidence:
+            continue
+        gpu = f"the {facts.host.gpus[0].name}" if facts.host.gpus else "a GPU"
+        built = "It was compiled where no GPU was visible." if extension.built_from_source else "It is a CPU build."
+        yield Finding(
+            "extension-cpu-only",
+            "error" if facts.gpu_seen else "warning",
+            extension.package,
+            f"{extension.key} holds no GPU code. Your torch is built for CUDA {torch.cuda}, your {extension.key} "
+            f"{extension.version} was built without CUDA, so it cannot compute on {gpu}. {built}",
+            (f"torch/version.py: {torch.version}, CUDA {torch.cuda}", *evidence),
+            tuple(extension_fixes(extension, facts)),
+        )
+
+
+def _evidence(extension: Extension) -> list[str]:
+    if extension.built_for_cuda == "cpu":
+        return [f"{extension.origin}: {extension.version}, a CPU build by its tag"]
+    cpu = [f for f in extension.libraries if re.search(r"_cpu\.(so|pyd)$", f)]
+    if not cpu or any(re.search(r"_cuda\.(so|pyd)$", f) for f in extension.libraries):
+        return []
+    missing = re.sub(r"_cpu\.(so|pyd)$", r"_cuda.\1", cpu[0]).rpartition("/")[2]
+    evidence = [f"{cpu[0]}: a CPU library; {missing} is not there"]
+    if extension.built_from_source:
+        evidence.append(
+            f"{extension.origin}: wheel {extension.wheel_tags[0]} without a build tag, so compiled from source"
+        )
+    return evidence
+
+
+def example() -> Facts:
+    facts = recorded("healthy-gpu")
+    extension = facts.extensions[0]
+    cpu = tuple(f for f in extension.libraries if "_cuda" not in f)
+    return dataclasses.replace(facts, extensions=(dataclasses.replace(extension, libraries=cpu),))

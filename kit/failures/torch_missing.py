@@ -1,0 +1,80 @@
+"""torch is not installed here, although packages that are installed need it.
+
+What it means
+-------------
+``import torch`` says ``No module named 'torch'``, and packages of this environment cannot work without it.
+When the torch is in another Python, the failure is wrong-interpreter instead.
+
+How it is found
+---------------
+Neither a ``torch`` package nor its metadata is on the import path, and a compiled extension of torch, or a
+distribution whose metadata requires torch, is.
+
+Example
+-------
+torch-scatter 2.1.2 in an environment without torch.
+
+Fix
+---
+Install torch with the CUDA that the driver runs.
+
+Known limits
+------------
+An environment in which nothing needs torch is no finding, even where you meant to have it.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+
+from kit.builds import choose_torch, pip, torch_fix
+from kit.facts import Facts
+from kit.findings import Cost, Finding, Fix
+from kit.recorded import recorded
+
+RANK = 12
+INSTEAD = "Reinstalling the packages that need torch would not help: they do not bring it along."
+
+
+def find(facts: Facts) -> Iterator[Finding]:
+    if facts.torch is not None or any(other.torch for other in facts.others):
+        return
+    needing = {e.package: f"{e.origin}: {e.package} {e.version} is compiled against torch" for e in facts.extensions}
+    for dist in facts.distributions:
+        if any(re.match(r"torch(?![\w.-])", r, re.I) for r in dist.requires):
+            needing.setdefault(dist.name, f"{dist.name} {dist.version}: requires torch")
+    if "apex" in needing and len(needing) == 1:
+        return  # PyPI's apex has nothing to do with torch; whoever has NVIDIA's has torch's other users too
+    if not needing:
+        return
+    yield Finding(
+        "torch-missing",
+        "error",
+        "torch",
+        f"torch is not installed in this Python. {', '.join(sorted(needing))} cannot work without it.",
+        ("import path: no folder torch and no metadata of torch", *list(needing.values())[:4]),
+        (_install(facts),),
+    )
+
+
+def _install(facts: Facts) -> Fix:
+    if facts.gpu_seen and choose_torch(facts):
+        return torch_fix(facts, "Install torch for this GPU")
+    cost = Cost(seconds=120, download_mb=200)
+    return Fix(
+        "change-torch",
+        "Install torch",
+        pip(facts, "install", "torch"),
+        safety="changes-environment",
+        cost=cost,
+    )
+
+
+def example() -> Facts:
+    facts = recorded("healthy-cpu")
+    return dataclasses.replace(
+        facts,
+        torch=None,
+        distributions=tuple(d for d in facts.distributions if d.key != "torch"),
+        modules=tuple(m for m in facts.modules if m.name != "torch"),
+    )

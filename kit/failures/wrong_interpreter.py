@@ -1,0 +1,104 @@
+"""torch is installed in another Python than the one that runs, or this one reads another Python's packages.
+
+What it means
+-------------
+``No module named 'torch'`` although ``pip install torch`` said that it is there: pip, the shell and the notebook's
+kernel are not the same Python.  Or ``PYTHONPATH`` leads into the packages of another version, whose compiled
+modules cannot be loaded here.
+
+How it is found
+---------------
+torch is not on this interpreter's path, and the Python that ``VIRTUAL_ENV``, ``CONDA_PREFIX`` or ``PATH`` points to
+has it; or an entry of the import path is the ``site-packages`` of another Python version.
+
+Example
+-------
+A kernel that runs in /usr while the active virtual environment, with torch, is another one.
+
+Fix
+---
+Use the Python that has torch: make it a kernel of its own, or install into the running one with its own pip
+(``%pip install`` in a notebook).
+
+Known limits
+------------
+Interpreters that nothing in the session points to are not searched for.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+
+from kit.builds import python_minor
+from kit.facts import Facts, OtherPython
+from kit.findings import Cost, Finding, Fix
+from kit.recorded import recorded
+
+RANK = 4
+INSTEAD = "pip install torch in a terminal would go into the other Python again."
+
+
+def find(facts: Facts) -> Iterator[Finding]:
+    here = python_minor(facts)
+    for entry in facts.python.path:
+        match = re.search(r"python(\d\.\d+)/(site|dist)-packages$", entry)
+        if match and match.group(1) != here:
+            yield Finding(
+                "wrong-interpreter",
+                "error",
+                None,
+                f"This Python reads another Python's packages. Its import path leads to packages of Python "
+                f"{match.group(1)}; this is Python {here}, and compiled modules do not carry over.",
+                (
+                    f"import path: {entry}",
+                    f"{facts.python.executable}: Python {facts.python.version}",
+                    *_pythonpath(facts),
+                ),
+                (Fix("fix-loader-path", f"Take {entry} out of PYTHONPATH and start Python again"),),
+            )
+    other = next((o for o in facts.others if o.torch), None)
+    if facts.torch is None and other is not None:
+        name = re.sub(r"[^\w.-]+", "-", other.python.rsplit("/", 3)[-3] if other.python.count("/") > 2 else "torch")
+        kernel = (other.python, "-m", "ipykernel", "install", "--sys-prefix", "--name", name)
+        yield Finding(
+            "wrong-interpreter",
+            "error",
+            "torch",
+            f"torch is installed in another Python. The one that runs here, {facts.python.executable}, has no torch; "
+            f"{other.python} has torch {other.torch}.",
+            (
+                f"{facts.python.executable}: no torch on its import path",
+                f"{other.how}: {other.python}, torch {other.torch}",
+            ),
+            (
+                Fix(
+                    "use-kernel-pip",
+                    "Run the notebook in the Python that has torch: make it a kernel (ipykernel must be there)",
+                    kernel,
+                    safety="safe",
+                    cost=Cost(seconds=5, restart=True),
+                ),
+                Fix(
+                    "use-kernel-pip",
+                    "Or install torch into the Python that runs: %pip install torch in a cell",
+                ),
+            ),
+        )
+
+
+def _pythonpath(facts: Facts) -> Iterator[str]:
+    if "PYTHONPATH" in facts.variables:
+        yield f"PYTHONPATH: {facts.variables['PYTHONPATH']}"
+
+
+def example() -> Facts:
+    facts = recorded("healthy-cpu")
+    gone = ("torch", "torch-scatter")
+    return dataclasses.replace(
+        facts,
+        torch=None,
+        extensions=(),
+        distributions=tuple(d for d in facts.distributions if d.key not in gone),
+        modules=tuple(m for m in facts.modules if m.name not in ("torch", "torch_scatter")),
+        others=(OtherPython("VIRTUAL_ENV", "/home/<user>/envs/gnn/bin/python", "2.13.0+cpu"),),
+    )

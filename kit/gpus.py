@@ -1,0 +1,72 @@
+"""GPUs and compiled code: which architecture runs on which compute capability, and which driver a CUDA needs."""
+
+import re
+from collections.abc import Iterable
+from typing import Optional
+
+from kit.data import table
+
+
+def capability_of(name: str) -> Optional[str]:
+    """The compute capability of a product name, e.g. ``'NVIDIA GeForce RTX 4090'`` -> ``'8.9'``; None if unknown."""
+    wanted = _words(name)
+    best: tuple[int, Optional[str]] = (0, None)
+    for row in table("gpus")["gpus"]:
+        for product in row["names"]:
+            words = _words(product)
+            if words and words <= wanted:
+                best = max(best, (len(words), row["capability"]))  # "RTX 4070 Ti" before "RTX 4070"
+    return best[1]
+
+
+def _words(name: str) -> frozenset:  # type: ignore[type-arg]
+    return frozenset(re.findall(r"[a-z0-9]+", name.lower())) - {"nvidia", "geforce", "tesla", "quadro", "gpu"}
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """``'12.0'`` -> ``(12, 0)``, ``'570.133.07'`` -> ``(570, 133, 7)``: for comparing."""
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+def serves(architecture: str, capability: str) -> bool:
+    """Whether code built for ``architecture`` (``sm_90``, ``compute_90``) runs on ``capability`` (``9.0``).
+
+    Machine code runs on the same major and a minor not below its own; ``a`` code only on exactly its own;
+    PTX (``compute_``) on anything not older.  Tegra's exceptions as in torch 2.15's
+    ``torch/cuda/__init__.py`` (DEVICE_REQUIREMENT), copied in ``data/gpus.json``.
+    """
+    match = re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", architecture)
+    if not match:
+        return False
+    kind, major, minor, suffix = match.groups()
+    built, gpu = (int(major), int(minor)), numbers(capability)
+    if suffix == "a":
+        return built == gpu
+    if kind == "compute" and not suffix:
+        return built <= gpu
+    only = table("gpus")["sass_only"]
+    for exact in (f"{major}.{minor}", capability):
+        if exact in only:
+            return capability in only[exact] and f"{major}.{minor}" in only[exact]
+    return built[0] == gpu[0] and built[1] <= gpu[1]
+
+
+def served(architectures: Iterable[str], capability: str) -> bool:
+    """Whether any of ``architectures`` runs on ``capability``."""
+    return any(serves(a, capability) for a in architectures)
+
+
+def minimum_driver(cuda: str, system: str = "Linux") -> Optional[str]:
+    """The oldest driver that runs a program built with this CUDA, e.g. ``'12.8'`` -> ``'525.60.13'``."""
+    major = cuda.partition(".")[0]
+    for row in table("drivers")["drivers"]:
+        if row["cuda_major"] == major:
+            oldest: str = row["windows" if system == "Windows" else "linux"]
+            return oldest
+    return None
+
+
+def driver_runs(driver: str, cuda: str, system: str = "Linux") -> Optional[bool]:
+    """Whether ``driver`` (``'535.104.05'``) runs programs built with ``cuda``; None where the table does not tell."""
+    oldest = minimum_driver(cuda, system)
+    return None if oldest is None or not numbers(driver) else numbers(driver) >= numbers(oldest)
