@@ -1,0 +1,75 @@
+"""Find out why a PyTorch environment fails, and how to mend it: the module behind the notebooks.
+
+    kit.collect(python=None) -> Facts        read an environment without importing anything of it
+    kit.diagnose(facts) -> Findings          what is wrong, with evidence and what helps
+    kit.doctor(python=None) -> Findings      both in one
+    kit.verify(python=None) -> Verification  run real operators in fresh processes
+    kit.load(file) -> Facts                  facts from a file that `kit collect -o` wrote
+    kit.machine(name), kit.machines()        recorded machines, healthy and broken
+    kit.page(id)                             the page of one failure
+
+Importing kit needs the standard library alone: what a verb needs beyond it, it loads when it is called.
+"""
+
+import dataclasses
+from typing import Optional
+
+from kit.collect import collect
+from kit.diagnose import diagnose
+from kit.errors import KitError
+from kit.facts import About, Facts
+from kit.failures import Page, catalogue
+from kit.findings import Findings
+from kit.recorded import names, recorded
+from kit.verify import verify
+
+__version__ = "0.1.0"
+__all__ = ["KitError", "collect", "diagnose", "doctor", "load", "machine", "machines", "page", "verify"]
+
+LIVE = "live"
+
+
+def doctor(python: Optional[str] = None, *, machine: str = LIVE, gpu: Optional[str] = None) -> Findings:
+    """Collect and diagnose: this process, the interpreter ``python``, or a recorded ``machine``.
+
+    ``gpu`` is a compute capability such as ``'12.0'``: diagnose for a GPU of that kind.
+    """
+    facts = collect(python) if machine == LIVE else _machine(machine)
+    return diagnose(facts.with_gpu(gpu) if gpu else facts)
+
+
+def load(file: str) -> Facts:
+    """The facts in a file.  KitError where it holds none."""
+    try:
+        with open(file, "rb") as stream:
+            return Facts.from_json(stream.read(), file)
+    except OSError as error:
+        raise KitError(f"{file} cannot be read: {error.strerror or error}") from None
+
+
+def machine(name: str) -> Facts:
+    """The facts of a recorded machine, or of the example of a failure.  KitError where there is none."""
+    try:
+        return recorded(name)
+    except KeyError:
+        pass
+    for failure in catalogue():
+        if failure.id == name:
+            return dataclasses.replace(failure.example(), about=About(name, "example"))
+    raise KitError(f"no machine is called {name!r}; there are {', '.join(machines())}")
+
+
+_machine = machine  # `doctor` has a parameter of that name
+
+
+def machines() -> tuple[str, ...]:
+    """The names that :func:`machine` knows: recorded machines, then one example for each failure."""
+    return (*names(), *sorted(failure.id for failure in catalogue()))
+
+
+def page(id: str) -> Page:
+    """The page of a failure: what it means, how it is found, an example, the fix, known limits."""
+    pages = {failure.id: failure.page for failure in catalogue()}
+    if id not in pages:
+        raise KitError(f"no failure is called {id!r}; there are {', '.join(sorted(pages))}")
+    return pages[id]

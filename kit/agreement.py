@@ -1,0 +1,95 @@
+"""What has to agree for a GPU program to run, and whether it does: pairs of facts, side by side."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from kit.facts import Extension, Facts
+from kit.failures._loading import other_torch
+from kit.gpus import capability_of, driver_runs, minimum_driver, served
+from kit.requirements import plain
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two facts that have to agree.  ``agrees`` is None where it cannot be told from files."""
+
+    what: str
+    one: str
+    other: str
+    agrees: Optional[bool]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """All pairs of one environment."""
+
+    pairs: tuple[Pair, ...]
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        from kit import show
+
+        return show.mimebundle(self)
+
+
+def agreement(facts: Facts) -> Agreement:
+    """The pairs that have to agree: torch and each extension, torch and the driver, torch's code and each GPU."""
+    return Agreement(tuple(_pairs(facts)))
+
+
+def _pairs(facts: Facts) -> Iterator[Pair]:
+    torch, host = facts.torch, facts.host
+    if torch is None:
+        return
+    if torch.metadata_version:
+        same = torch.metadata_version.partition("+")[0] == torch.version.partition("+")[0]
+        yield Pair("torch's files and metadata", torch.version, torch.metadata_version, same and not torch.damaged)
+    for extension in facts.extensions:
+        yield _built_for_torch(extension, facts)
+        yield _built_for_cuda(extension, facts)
+    if torch.cuda and host.driver:
+        needed = minimum_driver(torch.cuda, host.system)
+        runs = driver_runs(host.driver.version, torch.cuda, host.system)
+        yield Pair("torch's CUDA and the driver", f"CUDA {torch.cuda} needs {needed}", host.driver.version, runs)
+    for gpu in host.gpus:
+        capability = gpu.capability or capability_of(gpu.name)
+        if not torch.cuda:
+            yield Pair("torch and the GPU", torch.build, gpu.name, bool(torch.hip) or False)
+        elif capability and torch.architectures:
+            code = " ".join(torch.architectures)
+            yield Pair(
+                "torch's GPU code and the GPU",
+                code,
+                f"{gpu.name}, {capability}",
+                served(torch.architectures, capability),
+            )
+
+
+def _built_for_torch(extension: Extension, facts: Facts) -> Pair:
+    assert facts.torch is not None
+    probe = next((p for p in facts.probes if p.imports in extension.modules), None)
+    built = extension.built_for_torch or (plain(extension.requires_torch[0]) if extension.requires_torch else None)
+    agrees: Optional[bool] = None
+    if other_torch(extension, facts):
+        agrees = False
+    elif probe is not None:
+        agrees = probe.ok
+    elif built:
+        agrees = True
+    said = f"for torch {built.replace('torch ', '')}" if built else "does not state its torch"
+    return Pair(f"torch and {extension.key}", facts.torch.version, f"{extension.version}, {said}", agrees)
+
+
+def _built_for_cuda(extension: Extension, facts: Facts) -> Pair:
+    assert facts.torch is not None
+    cuda = facts.torch.cuda
+    built = extension.built_for_cuda
+    if built is None:
+        files = [f.rpartition("/")[2] for f in extension.libraries]
+        gpu, cpu = (any(f"_{kind}." in f for f in files) for kind in ("cuda", "cpu"))
+        said = "GPU and CPU libraries" if gpu else "CPU libraries only" if cpu else "not stated"
+        agrees = None if not (gpu or cpu) else gpu == bool(cuda)
+    else:
+        said = "CPU" if built == "cpu" else f"CUDA {built}"
+        agrees = built.partition(".")[0] == (cuda or "cpu").partition(".")[0]
+    return Pair(f"torch's CUDA and {extension.key}", facts.torch.build, said, agrees)

@@ -1,0 +1,404 @@
+"""How results look: complete plain text for terminals, logs and screen readers, and the only HTML of the kit.
+
+HTML uses semantic tags, inline style and ``currentColor``, and never colour alone, so that it reads the same in
+light, dark, untrusted and printed notebooks.  The text carries every word of it.
+"""
+
+import os
+import sys
+import textwrap
+from html import escape
+from typing import Any, Optional
+
+from kit.agreement import Agreement
+from kit.diagnose import CRASHED
+from kit.facts import Facts
+from kit.failures import failure
+from kit.findings import Finding, Findings, Fix, quote
+
+WIDTH = 100
+_COLOURS = {"error": "#d9480f", "warning": "#b08900", "note": "#1c7ed6"}
+_MARKS = {True: "ok", False: "FAILED", None: "-"}
+
+
+def text(thing: Any) -> str:
+    """The complete plain text of findings, a verification or facts."""
+    shown: str = _views(thing)[0](thing)
+    return shown
+
+
+def html(thing: Any) -> str:
+    """The same as HTML for a notebook."""
+    shown: str = _views(thing)[1](thing)
+    return shown
+
+
+def mimebundle(thing: Any) -> dict[str, str]:
+    """What Jupyter shows: both forms."""
+    return {"text/plain": text(thing), "text/html": html(thing)}
+
+
+def _views(thing: Any) -> Any:
+    if isinstance(thing, Findings):
+        return findings_text, findings_html
+    if isinstance(thing, Facts):
+        return facts_text, facts_html
+    if isinstance(thing, Agreement):
+        return agreement_text, agreement_html
+    return verification_text, verification_html
+
+
+# -- words that text and HTML share
+
+
+def environment(facts: Facts) -> str:
+    """One line: which Python, which torch, which GPU."""
+    torch = facts.torch
+    parts = [f"Python {facts.python.version}"]
+    parts.append(f"torch {torch.version} ({torch.build})" if torch else "torch is not installed")
+    host = facts.host
+    for gpu in host.gpus:
+        parts.append(gpu.name + (f" ({gpu.capability})" if gpu.capability and not gpu.wished else ""))
+    if not host.gpus:
+        parts.append("no NVIDIA GPU visible")
+    if host.driver:
+        parts.append(f"driver {host.driver.version}")
+    return " · ".join(parts)
+
+
+def headline(findings: Findings) -> str:
+    """The verdict in one sentence."""
+    if findings.verdict == "broken":
+        return f"broken: {next(iter(findings)).title}"
+    if findings.facts.torch is None:
+        return "healthy: nothing wrong was found, but torch is not installed here, so little could be"
+    return "healthy: nothing wrong was found in what can be read"
+
+
+def count(findings: Findings) -> str:
+    """``'1 error, 2 warnings'``."""
+    parts = []
+    for severity in ("error", "warning", "note"):
+        number = sum(f.severity == severity for f in findings)
+        if number:
+            parts.append(f"{number} {severity}{'s' * (number > 1)}")
+    return ", ".join(parts) or "no findings"
+
+
+def next_command(findings: Findings) -> str:
+    """The command to run next: the best fix that is a command, else the check that follows a fix by hand."""
+    suffix = _python_option(findings.facts)
+    if findings.verdict == "healthy":
+        return f"python -m kit verify{suffix}"
+    command = next((c for f in findings for fix in f.fix[:1] for c in [fix.command()] if c), None)
+    return command or f"python -m kit doctor{suffix}"
+
+
+def _python_option(facts: Facts) -> str:
+    python = facts.python.executable
+    own = os.path.expanduser(python) == sys.executable
+    return "" if own else f" --python {quote(python)}"
+
+
+def price(fix: Fix) -> str:
+    """What a fix costs, in words: ``'about 12 min · downloads 3.0 GB · restart'``."""
+    cost, parts = fix.cost, []
+    if cost.seconds is not None:
+        parts.append("at once" if cost.seconds < 3 else "about " + _duration(cost.seconds))
+    if cost.download_mb:
+        big = cost.download_mb >= 1000
+        parts.append(f"downloads {cost.download_mb / 1000:.1f} GB" if big else f"downloads {cost.download_mb} MB")
+    if cost.restart:
+        parts.append("then restart Python")
+    if fix.safety == "manual":
+        parts.append("by hand")
+    if cost.undo:
+        parts.append("can be undone")
+    return " · ".join(parts)
+
+
+def _duration(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 90 else f"{round(seconds / 60)} min"
+
+
+def _instead(finding: Finding) -> str:
+    return "" if finding.failure == CRASHED else failure(finding.failure).instead
+
+
+def _evidence(finding: Finding) -> list[tuple[str, str]]:
+    """Evidence as (what was read, what it said)."""
+    return [(what, said) if said else ("", what) for what, _, said in (e.partition(": ") for e in finding.evidence)]
+
+
+# -- findings
+
+
+def findings_text(findings: Findings) -> str:
+    """Summary first, details after, count last; the last line is the command to run next."""
+    lines = [
+        headline(findings),
+        environment(findings.facts),
+        _wrap(findings.facts.python.executable, "Python: "),
+    ]
+    if findings.facts.about.source != "collected":
+        lines.append(f"machine: {findings.facts.about.name} ({findings.facts.about.source})")
+    if len(findings) > 1:
+        lines.append("")
+        lines += [f"  {f.severity:<8} {f.failure:<26} {f.title}" for f in findings]
+    for finding in findings:
+        lines += ["", *_finding_lines(finding)]
+    lines += ["", count(findings), f"Next: {next_command(findings)}"]
+    return "\n".join(lines)
+
+
+def _finding_lines(finding: Finding) -> list[str]:
+    lines = [f"{finding.severity}: {finding.title}  [{finding.failure}]", _wrap(finding.rest)]
+    rows = _evidence(finding)
+    if rows:
+        lines.append("  How we know")
+        width = min(34, max(len(what) for what, _ in rows))
+        for what, said in rows:
+            lead = f"    {what:<{width}}  "
+            if len(what) > width:
+                lines.append(f"    {what}")
+                lead = " " * (width + 6)
+            lines.append(_wrap(said, lead, " " * (width + 6)))
+    if finding.fix:
+        lines.append("  What helps, best first" if len(finding.fix) > 1 else "  What helps")
+    for number, fix in enumerate(finding.fix, 1):
+        lines.append(_wrap(" · ".join(filter(None, [fix.why, price(fix)])), f"    {number}. ", "       "))
+        command = fix.command()
+        if command:
+            lines.append(f"       {command}")
+    if _instead(finding):
+        lines.append(_wrap(_instead(finding)))
+    return [line for line in lines if line.strip()]
+
+
+def _wrap(value: str, first: str = "  ", rest: Optional[str] = None) -> str:
+    return textwrap.fill(
+        value,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=" " * len(first) if rest is None else rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def findings_html(findings: Findings) -> str:
+    """The first cause as a card; each further one as a line that opens."""
+    first, others = next(iter(findings), None), findings.findings[1:]
+    out = [
+        _p(f"<strong>{escape(headline(findings))}</strong>", size=15),
+        _p(escape(environment(findings.facts)), faint=True),
+    ]
+    if first is not None:
+        out.append(_card(_finding_html(first), _COLOURS[first.severity]))
+    if others:
+        out.append(_p("<strong>Also found</strong>"))
+        for finding in others:
+            summary = f"{escape(finding.title)} · {finding.severity}"
+            out.append(_details(summary, _finding_html(finding, title=False)))
+    out.append(_p(f"{escape(count(findings))} · next: {_code(next_command(findings))}", faint=True))
+    return _section("".join(out))
+
+
+def _finding_html(finding: Finding, title: bool = True) -> str:
+    out = []
+    if title:
+        out.append(_p(escape(finding.title), size=15, bold=True))
+    out.append(_p(escape(finding.rest)))
+    rows = "".join(
+        f'<tr><td style="padding:2px 14px 2px 0;vertical-align:top;text-align:left">{escape(what)}</td>'
+        f'<td style="padding:2px 0;text-align:left">{escape(said)}</td></tr>'
+        for what, said in _evidence(finding)
+    )
+    if rows:
+        table = f'<table style="border-collapse:collapse;margin:4px 0 0;background:none">{rows}</table>'
+        out.append(_details("<strong>How we know</strong>", table, open=True))
+    if finding.fix:
+        out.append(
+            _p("<strong>What helps, best first</strong>" if len(finding.fix) > 1 else "<strong>What helps</strong>")
+        )
+        items = "".join(f'<li style="margin:0 0 6px">{_fix_html(fix)}</li>' for fix in finding.fix)
+        out.append(f'<ol style="margin:0 0 10px;padding-left:20px">{items}</ol>')
+    if _instead(finding):
+        out.append(_p(escape(_instead(finding)), faint=True))
+    if finding.failure != CRASHED:
+        page = f'<pre style="white-space:pre-wrap;margin:4px 0">{escape(str(failure(finding.failure).page))}</pre>'
+        out.append(_details(f"{finding.severity} · {finding.failure}", page))
+    return "".join(out)
+
+
+def _fix_html(fix: Fix) -> str:
+    cost, command = price(fix), fix.command()
+    return (
+        f"<strong>{escape(fix.why)}</strong>"
+        + (f" · {escape(cost)}" if cost else "")
+        + (f"<br>{_code(command)}" if command else "")
+    )
+
+
+# -- facts
+
+
+def _facts_rows(facts: Facts) -> list[tuple[str, str]]:
+    torch, host = facts.torch, facts.host
+    gpus = ", ".join(g.name + (f" ({g.capability})" if g.capability else "") for g in host.gpus)
+    rows = [
+        ("Python", f"{facts.python.version}, {facts.python.executable}"),
+        ("torch", f"{torch.version}, {torch.build}" if torch else "not installed"),
+    ]
+    if torch and torch.architectures:
+        rows.append(("torch holds code for", " ".join(torch.architectures)))
+    for e in facts.extensions:
+        built = f", built for torch {e.built_for_torch}" if e.built_for_torch else ""
+        cuda = {None: "", "cpu": ", CPU build"}.get(e.built_for_cuda, f", CUDA {e.built_for_cuda}")
+        rows.append((e.package, f"{e.version}{built}{cuda}"))
+    rows.append(("GPU", gpus or "none visible"))
+    if host.driver:
+        rows.append(("driver", host.driver.version + (f", runs CUDA {host.driver.cuda}" if host.driver.cuda else "")))
+    if host.toolkits:
+        rows.append(("CUDA toolkit", ", ".join(f"{t.version} in {t.path}" for t in host.toolkits)))
+    rows.append(
+        (
+            "system",
+            ", ".join(filter(None, [host.os, host.libc, host.compiler, host.container, host.scheduler])),
+        )
+    )
+    rows.append(("packages", f"{len(facts.distributions)} installed"))
+    if facts.about.source != "collected":
+        rows.append(
+            (
+                "source",
+                f"{facts.about.name}, {facts.about.source}" + (f": {facts.about.note}" if facts.about.note else ""),
+            )
+        )
+    rows += [("could not be read", f"{u.what}: {u.why}") for u in facts.unread]
+    return rows
+
+
+def facts_text(facts: Facts) -> str:
+    rows = _facts_rows(facts)
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(_wrap(value, f"{name:<{width}}  ", " " * (width + 2)) for name, value in rows)
+
+
+def facts_html(facts: Facts) -> str:
+    return _section(_table(_facts_rows(facts)))
+
+
+# -- agreement
+
+_AGREES = {True: "agree", False: "DIFFER", None: "cannot tell"}
+_AGREEMENT_HEAD = ("what has to agree", "here", "there", "")
+
+
+def _agreement_rows(agreement: Agreement) -> list[tuple[str, str, str, str]]:
+    return [(p.what, p.one, p.other, _AGREES[p.agrees]) for p in agreement.pairs]
+
+
+def agreement_text(agreement: Agreement) -> str:
+    rows = _agreement_rows(agreement)
+    if not rows:
+        return "nothing to compare: torch is not installed"
+    lines = []
+    for what, one, other, agrees in rows:
+        lines += [f"{agrees:<11}  {what}", f"{'':<13}{one}", f"{'':<13}{other}"]
+    return "\n".join(lines)
+
+
+def agreement_html(agreement: Agreement) -> str:
+    rows = _agreement_rows(agreement)
+    return _section(_table(rows, _AGREEMENT_HEAD) if rows else _p("nothing to compare: torch is not installed"))
+
+
+# -- verification
+
+
+def verification_text(verification: Any) -> str:
+    """One line a check, count last; the last line is the command to run next."""
+    checks = verification.checks
+    width = max([len(c.name) for c in checks] or [0])
+    lines = [
+        f"{verification.verdict}: {_verification_sentence(verification)}",
+        f"Python: {verification.python}",
+        "",
+    ]
+    for check in checks:
+        lead = f"  {_MARKS[check.ok]:<6}  {check.name:<{width}}  "
+        took = f"  ({check.seconds:.1f} s)" if check.ok is not None else ""
+        lines.append(_wrap(check.detail + took, lead, " " * len(lead)))
+    lines += ["", _verification_count(checks)]
+    if verification.verdict == "broken":
+        python = verification.python
+        own = os.path.expanduser(python) == sys.executable
+        lines.append("Next: python -m kit doctor" + ("" if own else f" --python {quote(python)}"))
+    return "\n".join(lines)
+
+
+def _verification_sentence(verification: Any) -> str:
+    failed = [c for c in verification.checks if c.ok is False]
+    if failed:
+        return f"{failed[0].name}: {failed[0].detail}"
+    unchecked = [c.name for c in verification.checks if c.ok is None]
+    return (
+        "every check passed"
+        if not unchecked
+        else f"every check that could run passed; not checked: {', '.join(unchecked)}"
+    )
+
+
+def _verification_count(checks: Any) -> str:
+    passed, failed = (sum(c.ok is value for c in checks) for value in (True, False))
+    return f"{passed} passed, {failed} failed, {len(checks) - passed - failed} not checked"
+
+
+def verification_html(verification: Any) -> str:
+    checks = verification.checks
+    head = ("result", "check", "what was seen", "seconds")
+    rows = [(_MARKS[c.ok], c.name, c.detail, "" if c.ok is None else f"{c.seconds:.1f}") for c in checks]
+    out = _p(f"<strong>{verification.verdict}: {escape(_verification_sentence(verification))}</strong>", size=15)
+    return _section(out + _table(rows, head) + _p(_verification_count(checks), faint=True))
+
+
+# -- HTML pieces
+
+
+def _section(inner: str) -> str:
+    return f'<section style="max-width:52em;font-size:13px;line-height:1.5">{inner}</section>'
+
+
+def _card(inner: str, colour: str) -> str:
+    return (
+        '<section style="max-width:46em;border:1px solid color-mix(in srgb,currentColor 22%,transparent);'
+        f'border-left:4px solid {colour};border-radius:4px;padding:12px 16px;margin:8px 0">{inner}</section>'
+    )
+
+
+def _p(inner: str, size: int = 13, bold: bool = False, faint: bool = False) -> str:
+    style = (
+        f"margin:0 0 8px;font-size:{size}px"
+        + (";font-weight:600" if bold else "")
+        + (";opacity:.75" if faint else "")
+    )
+    return f'<p style="{style}">{inner}</p>'
+
+
+def _details(summary: str, inner: str, open: bool = False) -> str:
+    return (
+        f'<details{" open" if open else ""} style="margin:0 0 10px">'
+        f'<summary style="cursor:pointer">{summary}</summary>{inner}</details>'
+    )
+
+
+def _code(command: str) -> str:
+    return f'<code style="overflow-wrap:anywhere;background:none">{escape(command)}</code>'
+
+
+def _table(rows: Any, head: Any = ()) -> str:
+    cell = 'style="padding:2px 14px 2px 0;vertical-align:top;text-align:left"'
+    top = "<tr>" + "".join(f"<th {cell}>{escape(h)}</th>" for h in head) + "</tr>" if head else ""
+    body = "".join("<tr>" + "".join(f"<td {cell}>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
+    return f'<table style="border-collapse:collapse;background:none;margin:4px 0 8px">{top}{body}</table>'
