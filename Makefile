@@ -1,0 +1,37 @@
+# Every target makes or completes .venv first (kit/lab.py, standard library only) and then does its work in it.
+PYTHON ?= python3
+
+LAB = $(PYTHON) -m kit.lab
+OPTIONS = $(if $(filter no,$(SCATTER)),--no-scatter)
+LAB_OPTIONS = $(if $(filter no,$(BROWSER)),--no-browser) $(if $(PORT),--port $(PORT))
+
+.PHONY: help lab test bench lint clean python
+
+help:
+	@echo "make lab     make .venv where it is missing, then open JupyterLab on notebooks/00_start_here.ipynb"
+	@echo "             BROWSER=no: print the address, open no browser. PORT=9999. SCATTER=no: without torch-scatter."
+	@echo "make test    the same environment, then everything: pytest, nbval, papermill"
+	@echo "make bench   run the benchmarks in tests/"
+	@echo "make lint    ruff and mypy"
+	@echo "make clean   remove .venv (compiled wheels stay in the user's cache)"
+	@echo "             PYTHON=python3.12: the Python that .venv is made with, 3.10 or newer"
+
+lab: python
+	@$(LAB) lab $(LAB_OPTIONS) $(OPTIONS)
+
+test: python
+	@$(LAB) test $(OPTIONS)
+
+bench: python
+	@$(LAB) bench $(OPTIONS)
+
+lint: python
+	@$(LAB) lint $(OPTIONS)
+
+clean:
+	rm -rf .venv
+
+python:
+	@command -v "$(PYTHON)" >/dev/null || { \
+	  echo "$(PYTHON) was not found: install Python 3.10 or newer, or name one: make lab PYTHON=/path/to/python3" >&2; \
+	  exit 2; }
