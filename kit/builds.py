@@ -78,7 +78,7 @@ def choose_torch(facts: Facts, needs_pyg: Optional[bool] = None) -> Optional[tup
             minor = gpus.numbers(row["minor"])
             # The same release first, then newer ones by distance, then older ones; of one release the build
             # that the package index serves, then the newest CUDA.
-            distance = 0 if here is None else minor[1] - here[1] if minor[0] == here[0] else 50
+            distance = 0 if here is None else 50 * (minor[0] - here[0]) + minor[1] - here[1]
             order = (distance < 0, abs(distance)) if here is not None else (False, -minor[1])
             rank = (*map(int, order), int(name != row["default"]), -int(name[2:]))
             candidates.append((rank, row["newest"], name))

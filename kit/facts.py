@@ -416,13 +416,10 @@ def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
 
 
 def _at_the_end(error: Exception, text: str) -> bool:
-    """Whether reading failed only because ``text`` ends: in a string, in a word like ``true``, between values."""
+    """Whether reading failed only because ``text`` ends, be it in a string, an escape or a word like ``true``."""
     rest = text[getattr(error, "pos", 0) :]
-    return (
-        "Unterminated string" in str(error)
-        or len(rest) <= 1
-        or rest in ("tr", "tru", "fa", "fal", "fals", "nu", "nul")
-    )
+    word = re.fullmatch(r".?|tru?|fa|fals?|nul?|u[0-9a-fA-F]{0,4}", rest)
+    return word is not None or "Unterminated string" in str(error)
 
 
 def _require(condition: bool, where: str, wanted: str, value: Any) -> None:

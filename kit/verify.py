@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
 from kit.collect import collect, interpreter, redactor
-from kit.collect.run import Outcome, run
+from kit.collect.run import Outcome, run, side_by_side
 from kit.errors import KitError
 from kit.facts import Facts
 from kit.verify_child import MARKER, OPERATORS
@@ -97,7 +97,7 @@ def verify(
         raise KitError(f"cannot require {require!r}; what can be required: {', '.join(REQUIREMENTS)}")
     executable = sys.executable if python is None else interpreter(python)
     if facts is None:
-        facts = collect(python, probe_limit=limit)
+        facts = collect(python, probes=False)
     capability = facts.with_gpu(gpu).host.gpus[0].capability if gpu is not None else None
 
     runner = _Runner(executable, limit, progress)
@@ -211,16 +211,16 @@ class _Runner:
         self.done = self.total = 0
 
     def run(self, tasks: Iterable[_Task]) -> None:
-        from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait  # slow to import
+        from concurrent.futures import FIRST_COMPLETED, Future, wait  # slow to import
 
         waiting = deque(tasks)
         running: dict[Future[_Result], _Task] = {}
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with side_by_side(AT_ONCE) as pool:
             while waiting or running:
                 while waiting and len(running) < AT_ONCE:
                     task = waiting.popleft()
                     self.tell(task)
-                    running[pool.submit(self.child, task)] = task
+                    running[pool.submit(self.child, task, pool.started)] = task
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     task = running.pop(future)
                     self.results[task] = future.result()
@@ -231,10 +231,12 @@ class _Runner:
         if self.progress is not None:
             self.progress(task.name, self.done, self.total)
 
-    def child(self, task: _Task) -> _Result:
+    def child(self, task: _Task, started: Callable[[Any], object]) -> _Result:
         start = time.monotonic()
         try:
-            outcome = run([self.executable, "-c", _BOOTSTRAP, task.child, *task.arguments], self.limit)
+            outcome = run(
+                [self.executable, "-c", _BOOTSTRAP, task.child, *task.arguments], self.limit, started=started
+            )
         except OSError as error:
             return _Result(False, f"{self.name} cannot be started: {error.strerror or error}")
         result = _judge(outcome, self.limit)

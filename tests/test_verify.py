@@ -6,6 +6,8 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import textwrap
 import threading
@@ -569,7 +571,7 @@ def test_the_import_path_is_that_of_the_users_programs(tmp_path, monkeypatch):
 def test_at_most_two_processes_at_once_and_a_fixed_order(monkeypatch):
     lock, running, most = threading.Lock(), [0], [0]
 
-    def run(argv, limit):
+    def run(argv, limit, started):
         with lock:
             running[0] += 1
             most[0] = max(most[0], running[0])
@@ -599,7 +601,7 @@ def test_at_most_two_processes_at_once_and_a_fixed_order(monkeypatch):
 
 
 def test_an_interpreter_that_cannot_be_started_is_a_result(monkeypatch):
-    def run(argv, limit):
+    def run(argv, limit, started):
         raise OSError(12, "Cannot allocate memory")
 
     monkeypatch.setattr(module, "run", run)
@@ -615,3 +617,26 @@ def test_child_keeps_to_python_38_and_the_standard_library():
     assert "json" in imported and not [n for n in tree.body if isinstance(n, ast.ImportFrom)]
     if sys.version_info >= (3, 10):
         assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names
+
+
+def test_ctrl_c_ends_the_children_at_once(tmp_path):
+    environment = tmp_path / "venv"
+    venv.create(environment, with_pip=False, symlinks=True)
+    site = next((environment / "lib").glob("python3.*")) / "site-packages"
+    (site / "torch").mkdir()
+    (site / "torch" / "version.py").write_text("__version__ = '2.13.0'\ncuda = None\n")
+    (site / "torch" / "__init__.py").write_text(
+        f"import os, time; open({str(tmp_path / 'started')!r}, 'w').write(str(os.getpid())); time.sleep(300)\n"
+    )
+    command = [sys.executable, "-m", "kit", "verify", "--python", str(environment / "bin" / "python")]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "started").exists() or not (tmp_path / "started").read_text():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (130, "", "kit: interrupted\n")
+    child = int((tmp_path / "started").read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)

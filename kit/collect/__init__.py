@@ -17,13 +17,19 @@ INSIDE_LIMIT = 60.0  # seconds; reading takes well under one
 PROBE_LIMIT = 120.0  # seconds for one import in a child process
 
 
-def collect(python: Optional[str] = None, *, probe_limit: float = PROBE_LIMIT, limit: float = INSIDE_LIMIT) -> Facts:
+def collect(
+    python: Optional[str] = None,
+    *,
+    probes: bool = True,
+    probe_limit: float = PROBE_LIMIT,
+    limit: float = INSIDE_LIMIT,
+) -> Facts:
     """Read an environment without importing anything of it.
 
     ``python`` is an interpreter (a path, or a command on PATH); None is the one that runs this.  Where the
     files leave a doubt (a build tag of another torch, a missing library), the doubtful import is tried in
-    a child process with a time limit, and its outcome is a fact.  Raises KitError when ``python`` is not
-    an interpreter that answers.
+    a child process with a time limit, and its outcome is a fact; ``probes=False`` leaves that out.  Raises
+    KitError when ``python`` is not an interpreter that answers.
     """
     own = python is None
     executable = sys.executable if python is None else interpreter(python)
@@ -34,9 +40,12 @@ def collect(python: Optional[str] = None, *, probe_limit: float = PROBE_LIMIT, l
     data["about"] = {"name": "live", "source": "collected", "note": ""}
     if own:
         data["kernel"] = kernel.read(data)
-    facts = Facts.from_dict({"schema": 1, **redactor()(data)}, executable)
-    probes = probe.run_probes(facts, executable, probe_limit)
-    return dataclasses.replace(facts, probes=tuple(probes))
+    redact = redactor()
+    facts = Facts.from_dict({"schema": 1, **redact(data)}, executable)
+    if not probes:
+        return facts
+    tried = probe.run_probes(facts, executable, probe_limit)
+    return dataclasses.replace(facts, probes=tuple(dataclasses.replace(p, error=redact(p.error)) for p in tried))
 
 
 def redactor() -> Any:

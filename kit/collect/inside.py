@@ -468,7 +468,8 @@ def _architectures(folder):
     torch compiles the list into libtorch_python as one string, the one that
     ``torch._C._cuda_getArchFlags()`` returns (torch/csrc/cuda/Module.cpp).
     """
-    pattern = re.compile(rb"(?:sm_\d+[af]? ?)(?:(?:sm|compute)_\d+[af]? ?)+")
+    # To the end of the string, lest the first half of one that lies across two blocks is taken for all of it.
+    pattern = re.compile(rb"(?:sm_\d+[af]? ?)(?:(?:sm|compute)_\d+[af]? ?)+(?=\0)")
     for name in ("libtorch_python.so", "torch_python.dll", "libtorch_python.dylib"):
         try:
             with open(os.path.join(folder, name), "rb") as stream:
@@ -478,7 +479,7 @@ def _architectures(folder):
                     at = data.find(b"sm_")
                     while at >= 0:
                         match = pattern.match(data, at)
-                        if match and match.end() < len(data):
+                        if match:
                             return match.group().decode().split()
                         at = data.find(b"sm_", at + 3)
                     tail = data[-512:]  # the string may lie across two blocks

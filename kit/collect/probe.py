@@ -1,9 +1,10 @@
 """Tries doubtful imports in a child process with a time limit; the exit status is a fact."""
 
 import re
+from functools import partial
 from typing import Callable
 
-from kit.collect.run import Outcome, run
+from kit.collect.run import Outcome, run, side_by_side
 from kit.facts import Extension, Facts, Probe
 from kit.requirements import contradicts
 
@@ -16,12 +17,11 @@ def run_probes(facts: Facts, executable: str, limit: float, run: Callable[..., O
     doubtful = doubts(facts)
     if not doubtful:
         return []
-    from concurrent.futures import ThreadPoolExecutor  # not needed for a healthy environment
-
     torch = _probe("torch", executable, limit, run)
     names = [name for name in doubtful if name != "torch"] if torch.ok else []
-    with ThreadPoolExecutor(2) as pool:
-        return [torch, *pool.map(lambda name: _probe(name, executable, limit, run), names)]
+    with side_by_side(2) as pool:
+        in_pool = partial(run, started=pool.started)
+        return [torch, *pool.map(lambda name: _probe(name, executable, limit, in_pool), names)]
 
 
 def doubts(facts: Facts) -> list[str]:

@@ -4,9 +4,9 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Callable, Optional
 
 _POSIX = os.name == "posix"
 
@@ -35,10 +35,16 @@ def signal_name(status: Optional[int]) -> Optional[str]:
         return f"signal {-status}"
 
 
-def run(argv: Sequence[str], timeout: float, env: Optional[Mapping[str, str]] = None) -> Outcome:
+def run(
+    argv: Sequence[str],
+    timeout: float,
+    env: Optional[Mapping[str, str]] = None,
+    started: Optional[Callable[["subprocess.Popen[bytes]"], object]] = None,
+) -> Outcome:
     """Run ``argv`` without a shell and without input; at the time limit its whole process group is killed.
 
-    Raises OSError where the program cannot be started.
+    ``started`` is called with the process, so that another thread can end it.  Raises OSError where the
+    program cannot be started.
     """
     process = subprocess.Popen(
         list(argv),
@@ -48,6 +54,8 @@ def run(argv: Sequence[str], timeout: float, env: Optional[Mapping[str, str]] = 
         env=None if env is None else dict(env),
         start_new_session=_POSIX,
     )
+    if started is not None:
+        started(process)
     try:
         out, err = process.communicate(timeout=timeout)
         status: Optional[int] = process.returncode
@@ -61,11 +69,30 @@ def run(argv: Sequence[str], timeout: float, env: Optional[Mapping[str, str]] = 
     return Outcome(status, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
 
+@contextlib.contextmanager
+def side_by_side(workers: int) -> Iterator[Any]:
+    """A thread pool whose tasks call ``run(..., started=pool.started)``; an exception in the block, Ctrl-C
+    above all, ends the processes that still run instead of waiting for them."""
+    from concurrent.futures import ThreadPoolExecutor  # slow to import, and most often not needed
+
+    processes: list[subprocess.Popen[bytes]] = []
+    with ThreadPoolExecutor(workers) as pool:
+        pool.started = processes.append  # type: ignore[attr-defined]
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                _kill(process)
+            raise
+
+
 def _rest(process: "subprocess.Popen[bytes]") -> tuple[bytes, bytes]:
     """What a killed process had said.  A child that left its group may hold the pipes open: it is not waited for."""
     try:
         return process.communicate(timeout=2)
     except subprocess.TimeoutExpired as late:
+        process.wait()
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()

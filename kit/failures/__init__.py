@@ -38,7 +38,7 @@ class Page:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         title, _, rest = self.text.partition("\n")
         # Setext underlines would be the largest headings of the notebook.
-        body = re.sub(r"^(.+)\n-{3,}$", r"**\1**", rest, flags=re.M)
+        body = re.sub(r"^(.+)\n-{3,}$", r"**\1**\n", rest, flags=re.M)
         return {"text/plain": self.text, "text/markdown": f"**{title}**\n{body}"}
 
 

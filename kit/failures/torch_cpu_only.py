@@ -52,8 +52,8 @@ def find(facts: Facts) -> Iterator[Finding]:
         "torch-cpu-only",
         "error",
         "torch",
-        f"torch is a CPU build. There is a GPU here ({gpu.name}), but torch {torch.version} was built without CUDA and "
-        "cannot use it."
+        f"torch is a CPU build. There is a GPU here ({gpu.name}), but torch {torch.version} was built without CUDA "
+        "and cannot use it."
         if not gpu.wished
         else f"torch is a CPU build. torch {torch.version} was built without CUDA and can use no GPU.",
         tuple(evidence),
