@@ -187,10 +187,12 @@ def _wrap(value: str, first: str = "  ", rest: Optional[str] = None) -> str:
 
 
 def findings_html(findings: Findings) -> str:
-    """The first cause as a card; each further one as a line that opens."""
+    """The first cause as a card; each further one as a line that opens; the last words are how to check."""
     first, others = next(iter(findings), None), findings.findings[1:]
+    broken = findings.verdict == "broken"
+    verdict = f"{findings.verdict} · {count(findings)}" if broken else headline(findings)
     out = [
-        _p(f"<strong>{escape(headline(findings))}</strong>", size=15),
+        _p(f"<strong>{escape(verdict)}</strong>", size=15),
         _p(escape(environment(findings.facts)), faint=True),
     ]
     if first is not None:
@@ -200,7 +202,8 @@ def findings_html(findings: Findings) -> str:
         for finding in others:
             summary = f"{escape(finding.title)} · {finding.severity}"
             out.append(_details(summary, _finding_html(finding, title=False)))
-    out.append(_p(f"{escape(count(findings))} · next: {_code(next_command(findings))}", faint=True))
+    check = f"python -m kit verify{_python_option(findings.facts)}"
+    out.append(_p(f"{'After a repair, check with' if broken else 'Next:'} {_code(check)}", faint=True))
     return _section("".join(out))
 
 
@@ -215,7 +218,9 @@ def _finding_html(finding: Finding, title: bool = True) -> str:
         for what, said in _evidence(finding)
     )
     if rows:
-        table = f'<table style="border-collapse:collapse;margin:4px 0 0;background:none">{rows}</table>'
+        table = (
+            f'<table style="border-collapse:collapse;margin:4px 0 0;background:none;font-size:13px">{rows}</table>'
+        )
         out.append(_details("<strong>How we know</strong>", table, open=True))
     if finding.fix:
         out.append(
@@ -394,11 +399,13 @@ def _details(summary: str, inner: str, open: bool = False) -> str:
 
 
 def _code(command: str) -> str:
-    return f'<code style="overflow-wrap:anywhere;background:none">{escape(command)}</code>'
+    return f'<code style="overflow-wrap:anywhere;background:none;padding:0">{escape(command)}</code>'
 
 
 def _table(rows: Any, head: Any = ()) -> str:
     cell = 'style="padding:2px 14px 2px 0;vertical-align:top;text-align:left"'
     top = "<tr>" + "".join(f"<th {cell}>{escape(h)}</th>" for h in head) + "</tr>" if head else ""
     body = "".join("<tr>" + "".join(f"<td {cell}>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
-    return f'<table style="border-collapse:collapse;background:none;margin:4px 0 8px">{top}{body}</table>'
+    return (
+        f'<table style="border-collapse:collapse;background:none;margin:4px 0 8px;font-size:13px">{top}{body}</table>'
+    )
