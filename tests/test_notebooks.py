@@ -1,0 +1,127 @@
+"""The notebooks: as they are stored, and run by papermill on every recorded machine and on this one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import pytest
+from papermill.exceptions import PapermillExecutionError
+
+import kit
+from conftest import ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+TOUR = [path for path in NOTEBOOKS if path.name[0].isdigit()]
+HEALTHY = [name for name in kit.machines() if kit.doctor(machine=name).verdict == "healthy"]
+
+
+def code_cells(path: Path) -> "list[Any]":
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_stored_as_it_was_run(path: Path) -> None:
+    cells = code_cells(path)
+    # nbval compares nothing of a cell without a count.
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [output for cell in cells for output in cell.outputs if output.output_type in ("error", "stream")]
+    strip = [sys.executable, "-m", "nbstripout", "--keep-output", "--keep-count", "--keep-id", "--verify", str(path)]
+    assert subprocess.run(strip, capture_output=True).returncode == 0
+    text = path.read_text()
+    assert str(ROOT) not in text
+    assert sys.prefix not in text
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_written_to_be_read(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    first = notebook.cells[0]
+    assert first.cell_type == "markdown"
+    assert first.source.startswith("# ")
+    assert "**What you'll do**" in first.source
+    assert "**What you need**" in first.source
+    cells = code_cells(path)
+    assert [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])] == cells[:1]
+    assert max(len(cell.source.splitlines()) for cell in cells) <= 8
+    assert not any(cell.source.rstrip().endswith(";") for cell in cells)
+
+
+def run(path: Path, out: Path, **parameters: object) -> "list[Any]":
+    papermill.execute_notebook(
+        str(path), str(out / path.name), parameters, kernel_name="python3", cwd=str(out), progress_bar=False
+    )
+    return code_cells(out / path.name)
+
+
+def shown(cells: "list[Any]") -> str:
+    return "\n".join(
+        output.data.get("text/plain", "") for cell in cells for output in cell.outputs if "data" in output
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", ["live", *kit.machines()])
+@pytest.mark.parametrize("path", TOUR, ids=lambda path: path.stem)
+def test_tour_runs_on_every_machine(path: Path, machine: str, tmp_path: Path) -> None:
+    text = shown(run(path, tmp_path, machine=machine))
+    if machine == "live":
+        assert "healthy: nothing wrong was found" in text
+    else:
+        findings = kit.doctor(machine=machine)
+        assert all(f"[{finding.failure}]" in text for finding in findings)
+        assert f"{findings.verdict}: " in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", ["live", *kit.machines()])
+def test_gate_on_every_machine(machine: str, tmp_path: Path) -> None:
+    check = ROOT / "notebooks" / "check.ipynb"
+    if machine == "live" or machine in HEALTHY:
+        assert shown(run(check, tmp_path, machine=machine)).endswith("check passed: nothing wrong was found")
+        assert json.loads((tmp_path / "findings.json").read_text())["verdict"] == "healthy"
+        return
+    with pytest.raises(PapermillExecutionError) as error:
+        run(check, tmp_path, machine=machine)
+    findings = kit.doctor(machine=machine)
+    from kit import show
+
+    assert "\n".join(error.value.traceback) == show.text(findings)  # exactly its lines
+    written = json.loads((tmp_path / "findings.json").read_text())
+    assert [finding["failure"] for finding in written["findings"]] == [finding.failure for finding in findings]
+
+
+def papermill_command(tmp_path: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    check, out = ROOT / "notebooks" / "check.ipynb", tmp_path / "out" / "check.ipynb"
+    out.parent.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "papermill", str(check), str(out), "-k", "python3", "--no-progress-bar", *options]
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=180)
+
+
+@pytest.mark.slow
+def test_papermill_command_passes_and_writes_beside_the_output(tmp_path: Path) -> None:
+    done = papermill_command(tmp_path, "-r", "require", "torch>=2.9, jupyterlab")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out" / "findings.json").read_text())["verdict"] == "healthy"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["-p", "machine", "healthy-gpu", "-p", "gpu", "7.0"], "torch holds no code for this GPU"),
+        (["-r", "require", "torch>=99"], "required: torch>=99"),
+        (["-p", "machine", "no-such-machine"], "machine: none is called 'no-such-machine'"),
+        (["-p", "torch_version", "2.10"], "unknown parameter 'torch_version'"),
+        (["-r", "python", "/no/such/python"], "no such interpreter: /no/such/python"),
+    ],
+)
+def test_papermill_command_fails_with_the_reason(tmp_path: Path, options: "list[str]", says: str) -> None:
+    done = papermill_command(tmp_path, *options)
+    assert done.returncode == 1
+    assert says in done.stderr
