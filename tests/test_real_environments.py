@@ -200,3 +200,45 @@ def test_script_that_hides_the_standard_library(environment: Environment) -> Non
     answer = doctor(environment, cwd=work)
     assert "shadowed-package" in ids(answer)
     assert ids(answer)[0] == "shadowed-package"
+
+
+def run_with_kit(environment: Environment, code: str) -> "list[Dict[str, Any]]":
+    """Run code in this environment, with the kit's own doctor in the same process; returns its findings."""
+    done = environment.run(
+        "-c", code + "\nimport json, kit; print(json.dumps(kit.doctor().to_dict()))", PYTHONPATH=str(ROOT)
+    )
+    assert done.returncode == 0, done.stderr
+    findings: List[Dict[str, Any]] = json.loads(done.stdout)["findings"]
+    return findings
+
+
+def test_process_that_holds_what_was_replaced_on_disk(environment: Environment) -> None:
+    environment.share("networkx", "numpy", "packaging")
+    upgrade = """
+import networkx, pathlib, shutil
+site = pathlib.Path(networkx.__file__).parent.parent
+old = next(site.glob("networkx-*.dist-info"))
+new = old.rename(site / "networkx-99.0.dist-info")
+text = (new / "METADATA").read_text()
+(new / "METADATA").unlink()
+(new / "METADATA").write_text(text.replace(f"Version: {networkx.__version__}", "Version: 99.0", 1))
+"""
+    findings = run_with_kit(environment, upgrade)
+    assert [f["failure"] for f in findings] == ["stale-kernel"]
+    assert findings[0]["evidence"][0].endswith("is loaded, 99.0 is on disk")
+    assert ids(doctor(environment)) == []  # the disk itself is fine: a new process would work
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which mapped files were replaced")
+def test_process_that_maps_a_library_that_was_replaced(environment: Environment) -> None:
+    environment.share("numpy", "packaging")
+    reinstall = """
+import numpy, pathlib
+library = next(pathlib.Path(numpy.__file__).parent.rglob("_multiarray_umath*.so"))
+content = library.read_bytes()
+library.unlink()
+library.write_bytes(content)
+"""
+    findings = run_with_kit(environment, reinstall)
+    assert [f["failure"] for f in findings] == ["stale-kernel"]
+    assert "since replaced on disk" in findings[0]["evidence"][0]
