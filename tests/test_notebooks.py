@@ -10,10 +10,10 @@ from typing import Any
 import nbformat
 import papermill
 import pytest
+from conftest import ROOT
 from papermill.exceptions import PapermillExecutionError
 
 import kit
-from conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TOUR = [path for path in NOTEBOOKS if path.name[0].isdigit()]
@@ -98,7 +98,17 @@ def test_gate_on_every_machine(machine: str, tmp_path: Path) -> None:
 def papermill_command(tmp_path: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     check, out = ROOT / "notebooks" / "check.ipynb", tmp_path / "out" / "check.ipynb"
     out.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "papermill", str(check), str(out), "-k", "python3", "--no-progress-bar", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        str(check),
+        str(out),
+        "-k",
+        "python3",
+        "--no-progress-bar",
+        *options,
+    ]
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=180)
 

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 import kit
-from conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [

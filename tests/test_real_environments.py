@@ -1,6 +1,7 @@
 """Real failures, made with real packages in throwaway environments, and what the doctor says of them."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -25,8 +26,6 @@ def doctor(environment: Environment, *options: str, cwd: "Path | None" = None) -
 
 
 def _environ() -> dict[str, str]:
-    import os
-
     # The tests run in a virtual environment; a person's shell need not.
     env = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
     return {**env, "PYTHONPATH": str(ROOT)}
@@ -34,6 +33,27 @@ def _environ() -> dict[str, str]:
 
 def ids(answer: dict[str, Any]) -> list[str]:
     return [finding["failure"] for finding in answer["findings"]]
+
+
+def other_pythons() -> list[Path]:
+    """Interpreters of other versions that stand beside the lab's own, as pyenv and the like keep them."""
+    return sorted(
+        p for p in Path(sys.base_prefix).parent.glob("3.*/bin/python") if int(p.parts[-3].split(".")[1]) >= 8
+    )
+
+
+@pytest.mark.parametrize("python", other_pythons(), ids=lambda p: p.parts[-3])
+def test_interpreter_of_another_version(python: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    (site / "torch").mkdir(parents=True)
+    (site / "torch" / "version.py").write_text("__version__ = '2.4.1+cu124'\ncuda: str = '12.4'\nhip = None\n")
+    (site / "torch" / "__init__.py").write_text("raise SystemError('never imported')\n")
+    command = [sys.executable, "-m", "kit", "collect", "--python", str(python)]
+    env = {**_environ(), "PYTHONPATH": f"{ROOT}{os.pathsep}{site}"}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+    facts = json.loads(done.stdout)
+    assert facts["python"]["version"] == python.parts[-3]
+    assert (facts["torch"]["version"], facts["torch"]["cuda"]) == ("2.4.1+cu124", "12.4")
 
 
 def test_lab_itself_is_healthy() -> None:
@@ -202,13 +222,13 @@ def test_script_that_hides_the_standard_library(environment: Environment) -> Non
     assert ids(answer)[0] == "shadowed-package"
 
 
-def run_with_kit(environment: Environment, code: str) -> "list[Dict[str, Any]]":
+def run_with_kit(environment: Environment, code: str) -> list[dict[str, Any]]:
     """Run code in this environment, with the kit's own doctor in the same process; returns its findings."""
     done = environment.run(
         "-c", code + "\nimport json, kit; print(json.dumps(kit.doctor().to_dict()))", PYTHONPATH=str(ROOT)
     )
     assert done.returncode == 0, done.stderr
-    findings: List[Dict[str, Any]] = json.loads(done.stdout)["findings"]
+    findings: list[dict[str, Any]] = json.loads(done.stdout)["findings"]
     return findings
 
 
