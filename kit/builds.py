@@ -64,7 +64,7 @@ def choose_torch(facts: Facts, needs_pyg: Optional[bool] = None) -> Optional[tup
     """
     if needs_pyg is None:
         needs_pyg = any(e.key in PYG for e in facts.extensions)
-    here = gpus.numbers(facts.torch.minor) if facts.torch else None
+    here = gpus.numbers(facts.torch.minor) or None if facts.torch else None
     python = python_minor(facts)
     candidates: list[tuple[tuple[int, ...], str, str]] = []
     for row in table("torch_builds")["torch"]:
@@ -150,7 +150,7 @@ def matching_wheel(extension: Extension, facts: Facts) -> Optional[Fix]:
     argv = pip(facts, "install", "--no-deps", "--no-cache-dir", "--only-binary=:all:", pin, *page)
     return Fix(
         "install-matching-wheel",
-        f"Install the {extension.key} that was built for torch {torch.minor}, {torch.build}",
+        f"Install the {extension.key} that fits torch {torch.minor}, {torch.build}",
         argv,
         safety="changes-environment",
         cost=Cost(seconds=30, download_mb=12, restart=True),

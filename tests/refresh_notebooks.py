@@ -16,7 +16,9 @@ NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
 def refresh(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": path.parent}}).execute()
+    NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": path.parent}}
+    ).execute()
     for cell in notebook.cells:
         if cell.cell_type == "code" and "nbval-ignore-output" in cell.metadata.get("tags", []):
             stored = json.dumps(cell.outputs).replace(sys.executable, "/opt/venv/bin/python")

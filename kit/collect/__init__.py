@@ -13,7 +13,7 @@ from kit.collect.run import run
 from kit.errors import KitError
 from kit.facts import Facts
 
-INSIDE_LIMIT = 60.0  # seconds; reading takes well under one
+INSIDE_LIMIT = 30.0  # seconds; reading takes well under one
 PROBE_LIMIT = 120.0  # seconds for one import in a child process
 
 

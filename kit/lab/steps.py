@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -78,8 +79,17 @@ def torch_depends(lab: Lab) -> str:
 # --- step 3: the notebooks' packages --------------------------------------------------------------
 
 
+# The first thing to see is the notebook, not a question about news.
+JUPYTERLAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+
+
 def install_packages(lab: Lab) -> None:
     lab.pip_install("packages", "--no-build-isolation", "-e", f"{lab.root}[lab,test]")
+    # pip compiles what it copies; an editable package is compiled here, for a quick start everywhere.
+    lab.command("packages", [lab.venv_python, "-m", "compileall", "-q", str(lab.root / "kit")])
+    settings = lab.venv / "share" / "jupyter" / "lab" / "settings"
+    settings.mkdir(parents=True, exist_ok=True)
+    (settings / "overrides.json").write_text(json.dumps(JUPYTERLAB_SETTINGS, indent=1), encoding="utf-8")
 
 
 def packages_depend(lab: Lab) -> str:
