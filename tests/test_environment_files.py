@@ -180,7 +180,16 @@ def test_python_3_11_lives_in_a_venv_that_comes_first_on_path():
     assert "python3.11 -m venv /opt/venv" in RUNS
     assert variables("ENV")["PATH"].startswith("/opt/venv/bin:")
     first_pip = next(i for i, (_, rest) in enumerate(DOCKERFILE) if "pip install" in rest)
-    assert place("RUN python3.11 -m venv") < place("PATH=/opt/venv/bin") < first_pip
+    assert place("RUN python3.11 -m venv") < place("ENV VIRTUAL_ENV=/opt/venv") < first_pip
+
+
+def test_a_login_shell_has_it_too():
+    # /etc/profile sets PATH anew, and JupyterLab's terminals are login shells.
+    run = DOCKERFILE[place("/etc/profile.d/venv.sh")][1]
+    (path,) = re.findall(r"'PATH=(\S*)'", run)
+    assert path == variables("ENV")["PATH"]
+    assert run.endswith("""test "$(bash -lc 'command -v python')" = /opt/venv/bin/python""")
+    assert variables("ENV")["SHELL"] == "/bin/bash"
 
 
 def test_the_cuda_variables_are_right_for_ada_hopper_and_blackwell():
@@ -215,6 +224,12 @@ def test_the_build_cannot_silently_make_an_extension_without_cuda():
     assert "_scatter_cuda.so" in DOCKERFILE[place("RUN test -f")][1]
     for architecture in variables("ENV")["TORCH_CUDA_ARCH_LIST"].split(";"):
         assert f"python -m kit doctor --gpu {architecture}" in RUNS
+    check = DOCKERFILE[place("cuobjdump --list-elf")][1]
+    for architecture in variables("ENV")["TORCH_CUDA_ARCH_LIST"].split(";"):
+        # grep alone, its output in the log: with a pipe the exit status would be another command's
+        assert f"grep -F .sm_{architecture.replace('.', '')}. /tmp/elf" in check
+    assert "|" not in check
+    assert place("RUN test -f") < place("cuobjdump --list-elf") < place("doctor --gpu 8.9")
     assert RUNS[-1] == "python -m kit verify"
     for run in RUNS:
         assert "||" not in run and ";" not in run.partition("test -f")[0], f"a fallback hides a failure: {run}"
