@@ -102,6 +102,12 @@ def torch_fix(facts: Facts, why: str, **choice: Any) -> Fix:
     if chosen is None:
         return Fix("change-torch", f"{why}: no published build serves this GPU, driver and Python together")
     version, name = chosen
+    if (
+        facts.torch
+        and gpus.numbers(version)[:2] < gpus.numbers(facts.torch.minor)
+        and any(e.key in PYG for e in facts.extensions)
+    ):
+        why += ", the nearest for which torch-scatter has wheels"
     argv = pip(facts, "install", f"torch=={version}", "--index-url", PYTORCH_INDEX + name)
     return Fix(
         "change-torch",

@@ -254,7 +254,8 @@ class Reader:
         for name in [self.env.get("CXX", "").split(" ")[0], "g++", "c++", "clang++"]:
             program = self.which(name) if name else None
             if program:
-                outcome = self.command([program, "-dumpfullversion", "-dumpversion"])
+                gcc = "clang" not in name  # only gcc knows, and needs, the first
+                outcome = self.command([program, *["-dumpfullversion"] * gcc, "-dumpversion"])
                 if outcome:
                     return f"{os.path.basename(name)} {outcome.out.strip()}"
         return None

@@ -110,7 +110,12 @@ def _remove(group: list[Distribution], facts: Facts) -> Fix:
     first, name = group[0], group[0].name
     if first.leftover:
         why = f"Delete the leftover folder {_folder(first)}; nothing imports it"
-        argv = (facts.python.executable, "-c", "import shutil, sys; shutil.rmtree(sys.argv[1])", first.path)
+        argv = (
+            facts.python.executable,
+            "-c",
+            "import os, shutil, sys; p = sys.argv[1]; shutil.rmtree(p) if os.path.isdir(p) else os.remove(p)",
+            first.path,
+        )
         return Fix("uninstall-package", why, argv, safety="changes-environment", cost=Cost(seconds=1))
     if first.key in ("torch", "apex") or facts.extension(name):  # which build, from which page: no command fits all
         why = f"Uninstall {name} until pip no longer finds it, then install it once, the build that this torch needs"

@@ -24,6 +24,7 @@ Rename or move the folder, or start Python elsewhere.  The environment stays as 
 Known limits
 ------------
 Only packages around torch and the standard library are looked at.  An editable install is not a shadow.
+``python -m kit`` itself cannot start in a folder whose file hides a module that it needs; ``kit`` can.
 """
 
 import dataclasses

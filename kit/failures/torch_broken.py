@@ -18,7 +18,8 @@ torch 2.13.0 whose ``libtorch_cpu.so`` was removed: ``libtorch_cpu.so: cannot op
 
 Fix
 ---
-Reinstall the same build of torch, without the cache.  It changes nothing but torch's own files.
+Reinstall the same build of torch, without the cache.  Where torch's own files are damaged, nothing but they
+change; where a library that it requires is missing, that is installed too.
 
 Known limits
 ------------
@@ -101,10 +102,11 @@ def _reinstall(facts: Facts) -> Fix:
         )
     base, _, local = torch.version.partition("+")
     index = ("--index-url", PYTORCH_INDEX + local) if local else ()
+    whole = ("--no-deps",) if torch.damaged else ()  # where its own files are whole, something it needs is not
     return Fix(
         "change-torch",
         f"Install torch {base} again, the same build, past pip's cache",
-        pip(facts, "install", "--force-reinstall", "--no-cache-dir", f"torch=={base}", *index),
+        pip(facts, "install", "--force-reinstall", *whole, "--no-cache-dir", f"torch=={base}", *index),
         safety="changes-environment",
         cost=Cost(seconds=300 if torch.cuda else 60, download_mb=GPU_TORCH_MB if torch.cuda else 200, restart=True),
     )

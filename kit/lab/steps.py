@@ -80,7 +80,9 @@ def torch_depends(lab: Lab) -> str:
 
 
 # The first thing to see is the notebook, not a question about news.
-JUPYTERLAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+JUPYTERLAB_SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}
+}
 
 
 def install_packages(lab: Lab) -> None:
