@@ -1,6 +1,7 @@
 """What the README claims: its commands, its picture, its map of the notebooks."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -53,3 +54,12 @@ def test_its_table_of_commands_works(row: str, tmp_path: Path) -> None:
     else:
         assert done.returncode in (0, 1), done.stderr
     assert done.stderr == ""
+
+
+@pytest.mark.slow
+def test_its_gate_works(tmp_path: Path) -> None:
+    (command,) = (c for c in COMMANDS if c.startswith("papermill"))
+    argv = [sys.executable, "-m", *shlex.split(command.replace("notebooks/", f"{ROOT}/notebooks/"))]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checked.ipynb", "findings.json"]

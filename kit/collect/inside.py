@@ -120,7 +120,7 @@ def read_python(path):
     suffixes = EXTENSION_SUFFIXES
     machine = os.uname().machine if hasattr(os, "uname") else os.environ.get("PROCESSOR_ARCHITECTURE", "")
     stdlib = os.path.dirname(os.path.abspath(os.__file__))
-    free_threaded = bool("t-" in (suffixes[0] if suffixes else "") or "t" in getattr(sys, "abiflags", ""))
+    free_threaded = "t" in getattr(sys, "abiflags", "")
     return {
         "executable": sys.executable or "",
         "version": "%d.%d.%d" % sys.version_info[:3] + _pre_release(),
@@ -518,11 +518,12 @@ def build_tag(version):
 
 def read_extensions(folders, distributions, torch):
     """Every distribution with shared libraries that link against torch."""
-    extensions = []
+    extensions, seen = [], {"torch"}
     torch_time = _mtime(os.path.join(torch["location"], "version.py")) if torch else None
     for dist in distributions:
-        if dist.leftover or dist.key == "torch":
-            continue
+        if dist.leftover or dist.key in seen:
+            continue  # of several copies the first on the path is imported
+        seen.add(dist.key)
         pins = [r for r in dist.requires if re.match(r"torch(?![\w-])", r, re.I)]
         tagged = build_tag(dist.version)[0] is not None
         if not (dist.key in EXTENSIONS or tagged or pins):
