@@ -1,6 +1,5 @@
 """Facts to findings, ranked.  A failure file that raises becomes a finding; the others still run."""
 
-import traceback
 from collections.abc import Iterable
 from typing import Optional
 
@@ -28,6 +27,8 @@ def _find(failure: Failure, facts: Facts) -> list[Finding]:
         for finding in failure.find(facts):
             found.append(finding)
     except Exception as error:  # the border named in DESIGN: the crash is a finding, the other checks run
+        import traceback  # only here: it is slow to import
+
         frame = traceback.extract_tb(error.__traceback__)[-1]
         found.append(
             Finding(

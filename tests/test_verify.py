@@ -640,3 +640,8 @@ def test_ctrl_c_ends_the_children_at_once(tmp_path):
     child = int((tmp_path / "started").read_text())
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
+
+
+def test_parent_and_child_agree_on_words_that_both_have():
+    assert sys.modules["kit.verify"].MARKER == verify_child.MARKER
+    assert sys.modules["kit.verify"].OPERATORS == tuple(verify_child.OPERATORS)

@@ -8,14 +8,12 @@ from kit.facts import Extension, Facts, Probe
 from kit.requirements import contradicts
 
 # torch_scatter's own check, or the loader missing a CUDA library: the CUDA differs.
-_CUDA = re.compile(
+_CUDA = (
     r"different CUDA versions|lib(cudart|cublas|cusparse|cufft|curand|cusolver|nvrtc)\S*: cannot open"
     r"|lib(torch_cuda|c10_cuda)\S*: cannot open"
 )
 # Linux, macOS, Windows, and an operator whose library did not register it: compiled code does not fit.
-_SYMBOLS = re.compile(
-    r"undefined symbol|symbol not found|WinError 127|operator \S+ does not exist|cannot open shared", re.I
-)
+_SYMBOLS = r"undefined symbol|symbol not found|WinError 127|operator \S+ does not exist|cannot open shared"
 
 
 def probe_of(extension: Extension, facts: Facts) -> Optional[Probe]:
@@ -25,14 +23,14 @@ def probe_of(extension: Extension, facts: Facts) -> Optional[Probe]:
 
 def says_cuda(probe: Optional[Probe]) -> bool:
     """Whether a failed import speaks of CUDA."""
-    return probe is not None and not probe.ok and bool(_CUDA.search(probe.error))
+    return probe is not None and not probe.ok and bool(re.search(_CUDA, probe.error))
 
 
 def says_symbols(probe: Optional[Probe]) -> bool:
     """Whether a failed import speaks of compiled code that does not fit: symbols, operators, or a crash."""
     if probe is None or probe.ok or says_cuda(probe):
         return False
-    return signal_name(probe.status) is not None or bool(_SYMBOLS.search(probe.error))
+    return signal_name(probe.status) is not None or bool(re.search(_SYMBOLS, probe.error, re.I))
 
 
 def outcome(probe: Probe) -> str:
