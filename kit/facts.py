@@ -49,7 +49,7 @@ class Python:
 class Distribution:
     """One installed distribution, or what is left of one (``leftover``: its metadata folder begins with ``~``).
 
-    ``requires`` holds only the requirements on torch, numpy, triton and NVIDIA's libraries.
+    ``requires`` holds all of torch's requirements, of others those on torch, numpy, triton, NVIDIA's libraries.
     ``real_path`` is ``path`` without links, where that differs; ``compiled`` tells whether its RECORD lists
     shared libraries, ``complete`` whether its metadata could be read.
     """

@@ -1,9 +1,9 @@
 """Requirements in distribution metadata, held against what is installed."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from kit.facts import Facts
+from kit.facts import Distribution, Facts, normalise
 
 
 def contradicts(requirements: Iterable[str], facts: Facts) -> list[str]:
@@ -12,27 +12,45 @@ def contradicts(requirements: Iterable[str], facts: Facts) -> list[str]:
     Markers are evaluated for the interpreter of the facts, not for the one that runs this; requirements
     of extras are left out, and one that cannot be parsed is passed over, as pip does for old metadata.
     """
-    requirements = list(requirements)
-    if not requirements:
-        return []
-    # Imported here: parsing requirements is the slowest import of the kit, and most environments need none.
+    installed = {dist.key: dist for dist in reversed(facts.distributions) if not dist.leftover}
+    return [
+        said for text in requirements if not _plainly_met(text, installed) for said in _unmet(text, installed, facts)
+    ]
+
+
+# "sympy", "torch==2.1.0", "torch (==2.1.0)", "networkx>=2.5.1; marker": the forms that nearly all have.
+_SIMPLE = re.compile(r"([\w.-]+)\s*\(?(?:(==|>=)\s*(\d[\d.]*))?\)?\s*(?:;.*)?$")
+
+
+def _plainly_met(text: str, installed: dict[str, Distribution]) -> bool:
+    """Whether a requirement is fulfilled at first sight.  Anything less plain is left to ``packaging``, whose
+    import alone takes as long as the whole diagnosis of a healthy environment."""
+    simple = _SIMPLE.match(text)
+    dist = installed.get(normalise(simple.group(1))) if simple else None
+    if simple is None or dist is None or not re.fullmatch(r"\d[\d.]*(\+[\w.]+)?", dist.version):
+        return False
+    _, operator, wanted = simple.groups()
+    there = dist.version.partition("+")[0]
+    if operator == ">=":
+        return tuple(map(int, there.split("."))) >= tuple(map(int, wanted.strip(".").split(".")))
+    return operator is None or there == wanted
+
+
+def _unmet(text: str, installed: dict[str, Distribution], facts: Facts) -> Iterator[str]:
     from packaging.requirements import InvalidRequirement, Requirement
 
-    problems = []
-    for text in requirements:
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement:
-            continue
-        if requirement.marker and not requirement.marker.evaluate({**_environment(facts), "extra": ""}):
-            continue
-        dist = facts.distribution(requirement.name)
-        if dist is None:
-            if not (requirement.name == "torch" and facts.torch):
-                problems.append(f"{plain(text)}: not installed")
-        elif dist.version and not requirement.specifier.contains(_version(dist.version), prereleases=True):
-            problems.append(f"{plain(text)}: {dist.version} is installed")
-    return problems
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        return
+    if requirement.marker and not requirement.marker.evaluate({**_environment(facts), "extra": ""}):
+        return
+    dist = installed.get(normalise(requirement.name))
+    if dist is None:
+        if not (requirement.name == "torch" and facts.torch):
+            yield f"{plain(text)}: not installed"
+    elif dist.version and not requirement.specifier.contains(_version(dist.version), prereleases=True):
+        yield f"{plain(text)}: {dist.version} is installed"
 
 
 def _environment(facts: Facts) -> dict[str, str]:

@@ -25,17 +25,13 @@ class Environment:
         self.site = next((folder / "lib").glob("python3.*")) / "site-packages"
 
     def run(self, *argv: str, cwd: "Path | None" = None, **env: str) -> "subprocess.CompletedProcess[str]":
-        """Run this environment's Python, from an empty folder unless ``cwd`` is given."""
+        """Run this environment's Python as if it were activated, from an empty folder unless ``cwd`` is given."""
         where = cwd or self.folder / "empty"
         where.mkdir(exist_ok=True)
-        return subprocess.run(
-            [str(self.python), *argv],
-            cwd=where,
-            env={**os.environ, **env},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        path = f"{self.python.parent}{os.pathsep}{os.environ['PATH']}"
+        active = {**os.environ, "VIRTUAL_ENV": str(self.folder), "PATH": path, **env}
+        command = [str(self.python), *argv]
+        return subprocess.run(command, cwd=where, env=active, capture_output=True, text=True, timeout=300)
 
     def pip_install(self, *arguments: str) -> None:
         """Real pip, real packages from the package index."""

@@ -25,8 +25,9 @@ from kit.failures import SECTIONS, catalogue, failure
 from kit.findings import FIX_KINDS, SAFETIES
 from kit.recorded import names, recorded
 
-# The ids of the contract that can be found without reading binaries, and torch-missing, which is ours.
+# The ids of the contract that can be found without reading binaries, and two of our own.
 IDS = [
+    "extension-broken",
     "extension-cpu-only",
     "extension-cuda-mismatch",
     "extension-torch-mismatch",
@@ -392,6 +393,15 @@ def near_misses():
         "extension-torch-mismatch",
     )
 
+    yield (
+        "an extension that loads, although a file of its RECORD is gone",
+        change(
+            extension(gpu, missing_files=("torch_scatter/_unused_cpu.so",)),
+            probes=(Probe("torch", 0), Probe("torch_scatter", 0)),
+        ),
+        "extension-broken",
+    )
+
     yield "CPU libraries on a CPU torch", cpu, "extension-cpu-only"
     yield "one file for CPU and GPU", extension(gpu, libraries=("libpyg.so",)), "extension-cpu-only"
 
@@ -458,6 +468,20 @@ def near_misses():
         "duplicate-metadata",
     )
 
+    yield (
+        "an interpreter that was named, while the session's own has torch",
+        change(failure("wrong-interpreter").example(), kernel=None),
+        "wrong-interpreter",
+    )
+    yield (
+        "a command line that was not started by the python on PATH",
+        change(
+            failure("wrong-interpreter").example(),
+            others=(OtherPython("python on PATH", "/v/bin/python", "2.13.0+cpu"),),
+            kernel=Kernel("process"),
+        ),
+        "wrong-interpreter",
+    )
     yield (
         "another Python without torch",
         change(failure("wrong-interpreter").example(), others=(OtherPython("VIRTUAL_ENV", "/v/bin/python"),)),

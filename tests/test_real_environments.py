@@ -26,9 +26,9 @@ def doctor(environment: Environment, *options: str, cwd: "Path | None" = None) -
 
 
 def _environ() -> dict[str, str]:
-    # The tests run in a virtual environment; a person's shell need not.
-    env = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
-    return {**env, "PYTHONPATH": str(ROOT)}
+    # As in a shell in which the lab is activated: the doctor's own environment says nothing of another's.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "VIRTUAL_ENV": sys.prefix, "PATH": path, "PYTHONPATH": str(ROOT)}
 
 
 def ids(answer: dict[str, Any]) -> list[str]:
@@ -203,6 +203,43 @@ def test_torch_with_a_cut_library(environment: Environment) -> None:
     answer = doctor(environment)
     assert ids(answer) == ["torch-broken"]
     assert any("libc10.so: not of the size" in line for line in answer["findings"][0]["evidence"])
+
+
+def test_torch_without_a_package_that_it_requires(environment: Environment) -> None:
+    environment.share("torch")
+    shutil.rmtree(next(environment.site.glob("typing_extensions-*.dist-info")))
+    (environment.site / "typing_extensions.py").unlink()
+    assert "No module named 'typing_extensions'" in environment.run("-c", "import torch").stderr
+    answer = doctor(environment)
+    assert ids(answer) == ["torch-broken"]
+    evidence = "\n".join(answer["findings"][0]["evidence"])
+    assert "requires typing-extensions" in evidence
+    assert "No module named 'typing_extensions'" in evidence
+    assert "--no-deps" not in answer["findings"][0]["fix"][0]["argv"]
+
+
+def test_torch_whose_first_file_was_cut(environment: Environment) -> None:
+    environment.share("torch")
+    first = environment.site / "torch" / "__init__.py"
+    text = first.read_text()
+    first.unlink()
+    first.write_text(text[: len(text) // 2])
+    assert environment.run("-c", "import torch").returncode != 0
+    answer = doctor(environment)
+    assert ids(answer) == ["torch-broken"]
+    assert "torch/__init__.py: not of the size" in "\n".join(answer["findings"][0]["evidence"])
+
+
+def test_extension_without_one_of_its_libraries(environment: Environment) -> None:
+    environment.share("torch", "torch-scatter")
+    assert doctor(environment)["verdict"] == "healthy"
+    (environment.site / "torch_scatter" / "_scatter_cpu.so").unlink()
+    assert "Could not find module '_scatter_cpu'" in environment.run("-c", "import torch_scatter").stderr
+    answer = doctor(environment)
+    assert ids(answer) == ["extension-broken"]
+    evidence = "\n".join(answer["findings"][0]["evidence"])
+    assert "torch_scatter/_scatter_cpu.so: missing" in evidence
+    assert "Could not find module '_scatter_cpu'" in evidence
 
 
 def test_extension_in_an_environment_without_torch(environment: Environment) -> None:

@@ -644,4 +644,4 @@ def test_ctrl_c_ends_the_children_at_once(tmp_path):
 
 def test_parent_and_child_agree_on_words_that_both_have():
     assert sys.modules["kit.verify"].MARKER == verify_child.MARKER
-    assert sys.modules["kit.verify"].OPERATORS == tuple(verify_child.OPERATORS)
+    assert tuple(verify_child.OPERATORS) == sys.modules["kit.verify"].OPERATORS

@@ -218,11 +218,11 @@ class Distribution:
         self.version = fields.get("Version", [""])[0] or ([*stem.split("-"), ""])[1]
         self.summary = fields.get("Summary", [""])[0]
         requires = fields.get("Requires-Dist", ())
-        self.requires = [r for r in requires if _REQUIREMENTS.match(r) and "extra" not in r]
         self.complete = bool(head)
         self.key = re.sub(r"[-_.]+", "-", self.name).lower()
-        self._record = None
-        self._url = None
+        # Of torch all, for it cannot be imported without them.
+        self.requires = [r for r in requires if (self.key == "torch" or _REQUIREMENTS.match(r)) and "extra" not in r]
+        self._record = self._libraries = self._url = None
 
     @property
     def provides(self):
@@ -235,20 +235,25 @@ class Distribution:
 
     def shared_libraries(self):
         """(path relative to the location, size in bytes or None) of every shared library in RECORD."""
+        if self._libraries is None:
+            found = [entry for suffix in _SUFFIXES for entry in self.record(suffix)]
+            self._libraries = [(file, size) for file, size in found if _LIBRARY.search(file)]
+        return self._libraries
+
+    def record(self, part):
+        """(path, size in bytes or None) of every line of RECORD that contains the bytes ``part``."""
         if self._record is None:
-            record = _read_bytes(os.path.join(self.path, "RECORD")) if "RECORD" in self.files else b""
-            self._record = []
-            for suffix in _SUFFIXES:
-                at = record.find(suffix)
-                while at >= 0:  # searching is much faster than splitting torch's 15,000 lines
-                    start = record.rfind(b"\n", 0, at) + 1
-                    end = record.find(b"\n", at)
-                    line = record[start : end if end >= 0 else None].decode("utf-8", "replace").strip()
-                    file, _, size = ([*line.rsplit(",", 2), "", ""])[:3]
-                    if _LIBRARY.search(file.strip('"')):
-                        self._record.append((file.strip('"'), int(size) if size.isdigit() else None))
-                    at = record.find(suffix, end) if end >= 0 else -1
-        return self._record
+            self._record = _read_bytes(os.path.join(self.path, "RECORD")) if "RECORD" in self.files else b""
+        record, entries = self._record, []
+        at = record.find(part)
+        while at >= 0:  # searching is much faster than splitting torch's 15,000 lines
+            start = record.rfind(b"\n", 0, at) + 1
+            end = record.find(b"\n", at)
+            line = record[start : end if end >= 0 else None].decode("utf-8", "replace").strip()
+            file, _, size = ([*line.rsplit(",", 2), "", ""])[:3]
+            entries.append((file.strip('"'), int(size) if size.isdigit() else None))
+            at = record.find(part, end) if end >= 0 else -1
+        return entries
 
     def direct_url(self):
         """(address, editable) from direct_url.json (PEP 610), or (None, False)."""
@@ -431,10 +436,12 @@ def read_torch(folders, distributions):
     location = found[1] if found else os.path.join(dist.location, "torch")
     version = version_file(os.path.join(location, "version.py"))
     missing, changed = [], []
-    if found is None or found[0] == "namespace":
+    recorded = dist is not None and os.path.dirname(location) == dist.location and dist.files & {"RECORD"}
+    if not recorded and (found is None or found[0] == "namespace"):
         missing.append("torch/__init__.py")
-    if dist is not None and os.path.dirname(location) == dist.location:
-        for file, size in dist.shared_libraries():
+    if recorded:
+        first = [entry for entry in dist.record(b"torch/__init__.py,") if entry[0] == "torch/__init__.py"]
+        for file, size in first + dist.shared_libraries():
             try:
                 actual = os.stat(os.path.join(dist.location, file)).st_size
             except OSError:

@@ -29,7 +29,7 @@ def doubts(facts: Facts) -> list[str]:
     torch = facts.torch
     if torch is None:
         return []
-    names = [e.modules[0] for e in facts.extensions if e.modules and e.libraries and _doubtful(e, facts)]
+    names = [e.modules[0] for e in facts.extensions if e.modules and _doubtful(e, facts)]
     lacking = [d for d in facts.distributions if d.key == "torch" and contradicts(d.requires, facts)]
     if names or torch.damaged or lacking or _mixed(facts):
         return ["torch", *names]

@@ -51,14 +51,14 @@ def find(facts: Facts) -> Iterator[Finding]:
     reasons = list(_reasons(facts))
     if not reasons:
         return
-    title = reasons[0][0]
+    reason = reasons[0][0]
     # An image that asks for GPUs by default says little: it is also started where there is none, on purpose.
     only_asked = [title for title, _, _ in reasons] == [_ASKED]
     yield Finding(
         "gpu-not-visible",
         "note" if only_asked else "error",
         "torch",
-        f"The GPU cannot be reached from here. {title}",
+        f"{'This container has no GPU' if only_asked else 'The GPU cannot be reached from here'}. {reason}",
         (f"torch/version.py: {torch.version}, CUDA {torch.cuda}", *(e for _, e, _ in reasons)),
         tuple(fix for _, _, fix in reasons[:3]),
     )

@@ -8,8 +8,8 @@ same as torch not being installed, and installing it over itself does not always
 
 How it is found
 ---------------
-Every shared library that torch's RECORD promises is looked up, with its size; ``torch/version.py`` is
-compared with the metadata; torch's requirements on NVIDIA's libraries are compared with what is installed.
+Every shared library that torch's RECORD promises, and ``torch/__init__.py``, is looked up, with its size;
+``torch/version.py`` is compared with the metadata, and torch's requirements with what is installed.
 Where any of these disagree, ``import torch`` is tried in a child process, and its error is the evidence.
 
 Example

@@ -29,6 +29,7 @@ from collections.abc import Iterator
 
 from kit.builds import choose_torch, pip, torch_fix
 from kit.facts import Facts
+from kit.failures.wrong_interpreter import torch_elsewhere
 from kit.findings import Cost, Finding, Fix
 from kit.recorded import recorded
 
@@ -37,7 +38,7 @@ INSTEAD = "Reinstalling the packages that need torch would not help: they do not
 
 
 def find(facts: Facts) -> Iterator[Finding]:
-    if facts.torch is not None or any(other.torch for other in facts.others):
+    if facts.torch is not None or torch_elsewhere(facts) is not None:
         return
     needing = {e.package: f"{e.origin}: {e.package} {e.version} is compiled against torch" for e in facts.extensions}
     for dist in facts.distributions:

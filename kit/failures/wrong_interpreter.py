@@ -8,8 +8,9 @@ modules cannot be loaded here.
 
 How it is found
 ---------------
-torch is not on this interpreter's path, and the Python that ``VIRTUAL_ENV``, ``CONDA_PREFIX`` or ``PATH`` points to
-has it; or an entry of the import path is the ``site-packages`` of another Python version.
+torch is not on the import path of the process that asks, and the Python that ``VIRTUAL_ENV`` or ``CONDA_PREFIX``
+points to, or for a notebook's kernel ``PATH``, has it; or an entry of the import path is the ``site-packages`` of
+another Python version.
 
 Example
 -------
@@ -22,15 +23,17 @@ Use the Python that has torch: make it a kernel of its own, or install into the 
 
 Known limits
 ------------
-Interpreters that nothing in the session points to are not searched for.
+Interpreters that nothing in the session points to are not searched for.  An interpreter that was named with
+``--python`` is taken for the one that is meant.
 """
 
 import dataclasses
 import re
 from collections.abc import Iterator
+from typing import Optional
 
 from kit.builds import python_minor
-from kit.facts import Facts, OtherPython
+from kit.facts import Facts, Kernel, OtherPython
 from kit.findings import Cost, Finding, Fix
 from kit.recorded import recorded
 
@@ -56,8 +59,8 @@ def find(facts: Facts) -> Iterator[Finding]:
                 ),
                 (Fix("fix-loader-path", f"Take {entry} out of PYTHONPATH and start Python again"),),
             )
-    other = next((o for o in facts.others if o.torch), None)
-    if facts.torch is None and other is not None:
+    other = torch_elsewhere(facts)
+    if other is not None:
         name = re.sub(r"[^\w.-]+", "-", other.python.rsplit("/", 3)[-3] if other.python.count("/") > 2 else "torch")
         kernel = (other.python, "-m", "ipykernel", "install", "--sys-prefix", "--name", name)
         yield Finding(
@@ -86,6 +89,18 @@ def find(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def torch_elsewhere(facts: Facts) -> Optional[OtherPython]:
+    """The Python with torch that was probably meant, where this one has none.
+
+    Only for the process that asks: an interpreter that was named (``--python``) is the one that is meant.
+    PATH speaks only against a notebook's kernel, for a command line chose its Python by it.
+    """
+    if facts.torch is not None or facts.kernel is None:
+        return None
+    notebook = facts.kernel.kind == "notebook"
+    return next((o for o in facts.others if o.torch and (notebook or not o.how.endswith("PATH"))), None)
+
+
 def _pythonpath(facts: Facts) -> Iterator[str]:
     if "PYTHONPATH" in facts.variables:
         yield f"PYTHONPATH: {facts.variables['PYTHONPATH']}"
@@ -101,4 +116,5 @@ def example() -> Facts:
         distributions=tuple(d for d in facts.distributions if d.key not in gone),
         modules=tuple(m for m in facts.modules if m.name not in ("torch", "torch_scatter")),
         others=(OtherPython("VIRTUAL_ENV", "/home/<user>/envs/gnn/bin/python", "2.13.0+cpu"),),
+        kernel=Kernel("notebook"),
     )

@@ -1,0 +1,89 @@
+"""A compiled extension is damaged: files of its own are missing, or it cannot be imported.
+
+What it means
+-------------
+torch works, and importing the extension raises: a library that belongs to it was removed, an install was
+interrupted, or one of the packages that it imports is missing.  That is neither the wrong torch nor the wrong CUDA.
+
+How it is found
+---------------
+The extension's RECORD lists shared libraries that are not there, or its import in a child process failed with a
+message that speaks neither of symbols nor of CUDA.
+
+Example
+-------
+torch-scatter 2.1.2 whose ``_scatter_cpu.so`` was removed: ``Could not find module '_scatter_cpu'``.
+
+Fix
+---
+Install it again for this torch: the matching wheel, else a build from source.  Both replace only the extension.
+Where its import names another module that is missing, install what brings that one.
+
+Known limits
+------------
+An extension whose files are all there is not imported by the doctor; ``kit verify`` does that.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from typing import Optional
+
+from kit.builds import extension_fixes
+from kit.facts import Extension, Facts, Probe
+from kit.failures._loading import other_torch, outcome, probe_of, says_cuda, says_symbols
+from kit.findings import Finding, Fix
+from kit.recorded import recorded
+
+RANK = 43
+INSTEAD = "Reinstalling torch would change nothing: torch itself works."
+
+
+def find(facts: Facts) -> Iterator[Finding]:
+    if facts.torch is None:
+        return
+    for extension in facts.extensions:
+        probe = probe_of(extension, facts)
+        failed = probe is not None and not probe.ok
+        if probe is not None and probe.ok:
+            continue  # it loads: what is missing is not needed
+        if not (failed or extension.missing_files) or says_cuda(probe) or says_symbols(probe):
+            continue
+        if other_torch(extension, facts):
+            continue  # extension-torch-mismatch says more
+        evidence = [f"{file}: missing, although its RECORD lists it" for file in extension.missing_files[:4]]
+        if failed and probe is not None:
+            evidence.append(f"import {probe.imports}, in a process of its own: {outcome(probe)}")
+        yield Finding(
+            "extension-broken",
+            "error",
+            extension.package,
+            f"{extension.key} {'is damaged' if extension.missing_files else 'cannot be imported'}. "
+            f"torch {facts.torch.version} works, {extension.key} {extension.version} does not.",
+            (f"{extension.origin}: {extension.package} {extension.version}", *evidence),
+            tuple(_fixes(extension, probe, facts)),
+        )
+
+
+def _fixes(extension: Extension, probe: Optional[Probe], facts: Facts) -> list[Fix]:
+    absent = re.search(r"No module named '(\w+)", probe.error) if probe else None
+    if absent and absent.group(1) not in extension.modules and not extension.missing_files:
+        # By hand: a module's name is not always that of the package that brings it.
+        return [Fix("change-package-version", f"Install the package that brings the module {absent.group(1)}")]
+    again = Fix("install-matching-wheel", f"Install {extension.key} {extension.version} again")
+    return extension_fixes(extension, facts) or [again]
+
+
+def example() -> Facts:
+    facts = recorded("healthy-cpu")
+    removed = "torch_scatter/_scatter_cpu.so"
+    extension = facts.extensions[0]
+    damaged = dataclasses.replace(
+        extension,
+        libraries=tuple(file for file in extension.libraries if file != removed),
+        missing_files=(removed,),
+    )
+    said = f"ImportError: Could not find module '_scatter_cpu' in {extension.location}/torch_scatter"
+    return dataclasses.replace(
+        facts, extensions=(damaged,), probes=(Probe("torch", 0), Probe("torch_scatter", 1, said))
+    )
