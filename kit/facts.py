@@ -51,7 +51,7 @@ class Distribution:
 
     ``requires`` holds all of torch's requirements, of others those on torch, numpy, triton, NVIDIA's libraries.
     ``real_path`` is ``path`` without links, where that differs; ``compiled`` tells whether its RECORD lists
-    shared libraries, ``complete`` whether its metadata could be read.
+    shared libraries (None: not looked at, as numpy is not required), ``complete`` whether its metadata could be read.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Distribution:
     editable: bool = False
     leftover: bool = False
     complete: bool = True
-    compiled: bool = False
+    compiled: Optional[bool] = None
     summary: str = ""
     requires: tuple[str, ...] = ()
     networkx_backends: tuple[str, ...] = ()

@@ -48,7 +48,7 @@ class Environment:
         for dist in closure(names):
             for row in csv.reader((dist.read_text("RECORD") or "").splitlines()):
                 file = Path(row[0])
-                if file.is_absolute() or ".." in file.parts or "__pycache__" in file.parts:
+                if file.is_absolute() or ".." in file.parts:
                     continue
                 target = self.site / file
                 target.parent.mkdir(parents=True, exist_ok=True)

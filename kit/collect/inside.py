@@ -51,6 +51,8 @@ WATCHED = ["torch", "apex", "transformers", "torch_geometric", "timm", "networkx
 # Requirements that later rules compare with what is installed; the others would only make facts long.
 _REQUIREMENTS = re.compile(r"(torch|numpy|triton|cuda[a-z-]*|nvidia[a-z0-9-]*)(?![\w.-])", re.I)
 
+_FIELDS = re.compile(r"^(Name|Version|Summary|Requires-Dist):(.*)$", re.M)
+_NUMPY = re.compile(r"numpy\b", re.I)
 _LIBRARY = re.compile(r"\.(?:so(?:\.\d+)*|pyd|dylib|dll)$")
 
 _SUFFIXES = {"win32": (b".pyd", b".dll"), "darwin": (b".so", b".dylib")}.get(sys.platform, (b".so",))
@@ -163,6 +165,7 @@ class Folder:
             pass  # python itself ignores entries that do not exist
         except OSError as error:
             unread.append({"what": path, "why": str(error.strerror or error)})
+        self.extension_modules = {n.partition(".")[0]: n for n in self.names if n.endswith((".so", ".pyd"))}
 
     def distributions(self, unread):
         for name in sorted(self.names):
@@ -179,9 +182,8 @@ class Folder:
         is_dir = entry is not None and os.path.isdir(folder)  # entry.is_dir() raises for a link to itself
         if is_dir and (os.path.isfile(os.path.join(folder, "__init__.py")) or _compiled_init(folder)):
             return "package", folder
-        for other in self.names:
-            if other.startswith(name + ".") and other.endswith((".so", ".pyd")):
-                return "extension", os.path.join(self.path, other)
+        if name in self.extension_modules:
+            return "extension", os.path.join(self.path, self.extension_modules[name])
         if name + ".py" in self.names:
             return "module", os.path.join(self.path, name + ".py")
         return ("namespace", folder) if is_dir else None
@@ -210,10 +212,8 @@ class Distribution:
         head = _head(os.path.join(self.path, metadata) if metadata else self.path, unread)
         stem = name.rpartition(".")[0]
         fields = {}
-        for line in head.split("\n"):
-            field, _, value = line.partition(":")
-            if field in ("Name", "Version", "Summary", "Requires-Dist"):
-                fields.setdefault(field, []).append(value.strip())
+        for field, value in _FIELDS.findall(head):
+            fields.setdefault(field, []).append(value.strip())
         self.name = fields.get("Name", [""])[0] or stem.split("-")[0]
         self.version = fields.get("Version", [""])[0] or ([*stem.split("-"), ""])[1]
         self.summary = fields.get("Summary", [""])[0]
@@ -285,7 +285,8 @@ class Distribution:
             "complete": self.complete,
             "summary": self.summary if self.key == "apex" else "",
             "requires": self.requires,
-            "compiled": bool(self.shared_libraries()),
+            # Only where it matters: reading every RECORD takes a quarter of the whole time.
+            "compiled": bool(self.shared_libraries()) if any(map(_NUMPY.match, self.requires)) else None,
             "networkx_backends": self._networkx_backends(),
         }
 
@@ -317,18 +318,28 @@ def _read(file):
 
 def _head(file, unread):
     """The header of a METADATA file: everything before the description."""
-    lines = []
     try:
-        with open(file, encoding="utf-8", errors="replace") as stream:
-            for line in stream:
-                if not line.strip():
-                    break
-                lines.append(line)
-    except (FileNotFoundError, IsADirectoryError):
-        pass  # leftover or partial metadata: `complete` says so
+        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    except FileNotFoundError:
+        return ""  # leftover or partial metadata: `complete` says so
     except OSError as error:
         unread.append({"what": file, "why": str(error.strerror or error)})
-    return "".join(lines)
+        return ""
+    head = b""
+    try:
+        while True:  # the first block nearly always holds it all
+            block = os.read(descriptor, 1 << 14)
+            head += block
+            end = re.search(rb"\n[ \t]*\r?\n", head)
+            if end or not block:
+                return head[: end.start() if end else None].decode("utf-8", "replace")
+    except IsADirectoryError:
+        return ""
+    except OSError as error:
+        unread.append({"what": file, "why": str(error.strerror or error)})
+        return ""
+    finally:
+        os.close(descriptor)
 
 
 def resolve(name, folders):
