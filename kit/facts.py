@@ -9,8 +9,9 @@ import dataclasses
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any, Optional, Union, get_args, get_origin
+from typing import Any, Optional, Union
 
+from kit import codec
 from kit.errors import KitError
 
 SCHEMA = 1
@@ -315,7 +316,7 @@ class Facts:
         return show.mimebundle(self)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, **_encode(self)}
+        return {"schema": SCHEMA, **codec.encode(self)}
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=1, sort_keys=True) + "\n"
@@ -324,7 +325,7 @@ class Facts:
     def from_dict(cls, data: Any, source: str = "facts") -> "Facts":
         """Facts from their JSON object.  Raises KitError with the place of the first thing that is wrong."""
         if not isinstance(data, dict):
-            raise KitError(f"{source}: a facts file holds one JSON object, this holds {_kind(data)}")
+            raise KitError(f"{source}: a facts file holds one JSON object, this holds {codec.kind_of(data)}")
         if "facts" in data and "verdict" in data:  # the output of `kit doctor --json`
             return cls.from_dict(data["facts"], source)
         if "schema" not in data:
@@ -337,24 +338,13 @@ class Facts:
                 "collect them again with this kit, or read them with the kit that wrote them"
             )
         rest = {key: value for key, value in data.items() if key != "schema"}
-        facts: Facts = _decode(cls, rest, source)
+        facts: Facts = codec.decode(cls, rest, source)
         return facts
 
     @classmethod
     def from_json(cls, text: Union[str, bytes], source: str = "facts") -> "Facts":
         """Facts from the text of a facts file; ``source`` is named in errors."""
-        try:
-            data = json.loads(text)
-        except UnicodeDecodeError:
-            raise KitError(f"{source}: not a facts file (binary data); make one with `kit collect -o FILE`") from None
-        except (ValueError, RecursionError) as error:
-            whole = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-            if not whole.strip():
-                raise KitError(f"{source}: the facts file is empty; make one with `kit collect -o FILE`") from None
-            if whole.lstrip().startswith("{") and _at_the_end(error, whole.rstrip()):
-                raise KitError(f"{source}: cut off after {len(whole)} characters; collect or copy it again") from None
-            raise KitError(f"{source}: not JSON ({error}); make a facts file with `kit collect -o FILE`") from None
-        return cls.from_dict(data, source)
+        return cls.from_dict(codec.read(text, source), source)
 
 
 def compute_capability(text: str) -> str:
@@ -368,70 +358,3 @@ def compute_capability(text: str) -> str:
 def normalise(name: str) -> str:
     """A distribution name in its normal form (PEP 503): ``Torch_Scatter`` -> ``torch-scatter``."""
     return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _encode(value: Any) -> Any:
-    """A dataclass as what JSON holds; several times as fast as ``dataclasses.asdict``, which copies deeply."""
-    if isinstance(value, tuple):
-        return [_encode(item) for item in value]
-    if isinstance(value, dict):
-        return dict(value)
-    fields = getattr(value, "__dataclass_fields__", None)
-    return value if fields is None else {name: _encode(getattr(value, name)) for name in fields}
-
-
-def _decode(kind: Any, value: Any, where: str) -> Any:
-    """``value`` from JSON as an instance of ``kind``; lists become tuples, nothing is converted silently."""
-    if kind is Any:
-        return value
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is Union:
-        return None if value is None else _decode(arguments[0], value, where)
-    if dataclasses.is_dataclass(kind):
-        return _decode_dataclass(kind, value, where)
-    if origin is tuple:
-        _require(isinstance(value, list), where, "a list", value)
-        return tuple(_decode(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if origin is dict:
-        _require(isinstance(value, dict), where, "an object", value)
-        return {key: _decode(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    # bool is an int in Python, never in a facts file.
-    _require(isinstance(value, kind) and (kind is bool or not isinstance(value, bool)), where, kind.__name__, value)
-    return value
-
-
-def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
-    _require(isinstance(value, dict), where, "an object", value)
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    for name in value:
-        if name not in fields:
-            raise KitError(f"{where}: unknown field {name!r}; the file was written by another version of the kit")
-    arguments = {}
-    for name, f in fields.items():
-        if name in value:
-            arguments[name] = _decode(f.type, value[name], f"{where}.{name}")
-        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise KitError(f"{where}: the field {name!r} is missing")
-    return kind(**arguments)
-
-
-def _at_the_end(error: Exception, text: str) -> bool:
-    """Whether reading failed only because ``text`` ends, be it in a string, an escape or a word like ``true``."""
-    rest = text[getattr(error, "pos", 0) :]
-    word = re.fullmatch(r".?|tru?|fa|fals?|nul?|u[0-9a-fA-F]{0,4}", rest)
-    return word is not None or "Unterminated string" in str(error)
-
-
-def _require(condition: bool, where: str, wanted: str, value: Any) -> None:
-    if not condition:
-        raise KitError(f"{where}: {wanted} is expected, this is {_kind(value)}")
-
-
-def _kind(value: Any) -> str:
-    names: list[tuple[Any, str]] = [
-        (dict, "an object"),
-        (list, "a list"),
-        (bool, "true or false"),
-        (str, "text"),
-    ]
-    return next((name for kind, name in names if isinstance(value, kind)), "null" if value is None else "a number")
