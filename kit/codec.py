@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from functools import cache
 from typing import Any, Union, get_args, get_origin
 
 from kit.errors import KitError
@@ -20,27 +21,25 @@ def encode(value: Any) -> Any:
 
 def decode(kind: Any, value: Any, where: str) -> Any:
     """``value`` from JSON as an instance of ``kind``; lists become tuples, nothing is converted silently."""
-    if kind is Any:
-        return value
-    origin, arguments = get_origin(kind), get_args(kind)
+    if type(value) is kind:
+        return value  # text, numbers, true and false
+    origin, arguments = _parts(kind)
     if origin is Union:
         return None if value is None else decode(arguments[0], value, where)
     if dataclasses.is_dataclass(kind):
         return _decode_dataclass(kind, value, where)
     if origin is tuple:
         _require(isinstance(value, list), where, "a list", value)
-        return tuple(decode(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        return tuple([decode(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value)])
     if origin is dict:
         _require(isinstance(value, dict), where, "an object", value)
         return {key: decode(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    # bool is an int in Python, never in a facts file.
-    _require(isinstance(value, kind) and (kind is bool or not isinstance(value, bool)), where, kind.__name__, value)
-    return value
+    _require(False, where, kind.__name__, value)
 
 
 def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
     _require(isinstance(value, dict), where, "an object", value)
-    fields = {f.name: f for f in dataclasses.fields(kind)}
+    fields = kind.__dataclass_fields__
     for name in value:
         if name not in fields:
             raise KitError(f"{where}: unknown field {name!r}; the file was written by another version of the kit")
@@ -51,6 +50,11 @@ def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
         elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
             raise KitError(f"{where}: the field {name!r} is missing")
     return kind(**arguments)
+
+
+@cache
+def _parts(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    return get_origin(kind), get_args(kind)
 
 
 def read(text: Union[str, bytes], source: str) -> Any:

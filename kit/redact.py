@@ -19,8 +19,9 @@ _PACKAGES = re.compile(r"(?<=[/\\])(site|dist)-packages(?=[/\\])")
 
 def text(value: str) -> str:
     """``value`` without credentials and query strings in addresses, and without known tokens."""
-    value = _CREDENTIALS.sub(r"\g<scheme>****@", value)
-    value = _QUERY.sub(r"\g<address>?****", value)
+    if "://" in value:
+        value = _CREDENTIALS.sub(r"\g<scheme>****@", value)
+        value = _QUERY.sub(r"\g<address>?****", value)
     return _TOKEN.sub("****", value)
 
 
@@ -38,13 +39,14 @@ def redactor(home: str, user: str, host: str) -> Callable[[Any], Any]:
     if user and user != "root":
         names[user] = "<user>"
     home = home.rstrip("/\\")
+    at_home = re.compile(rf"(?<![\w.~-]){re.escape(home)}(?![\w.-])")
 
     def redact_text(value: str) -> str:
         if len(value) < SHORTEST_TOKEN and not ("/" in value or "\\" in value or "@" in value):
             return value  # most strings are names and versions
         value = text(value)
-        if home and home not in ("", "/"):
-            value = re.sub(rf"(?<![\w.~-]){re.escape(home)}(?![\w.-])", "~", value)
+        if home and home in value:
+            value = at_home.sub("~", value)
         return _PLACE.sub(lambda place: redact_place(place.group()), value)
 
     def redact_place(place: str) -> str:
