@@ -3,7 +3,7 @@
     python tests/bench_doctor.py [--rounds N]
 
 Both read the same environment: the lab's, and throwaway ones in which its torch stands beside 25 and 130
-distributions.  Figures are medians; the ratio is the median of the ratios of neighbouring runs, so that a
+distributions, pip among them, which collect_env asks for a list.  Figures are medians; the ratio is the median of the ratios of neighbouring runs, so that a
 machine whose speed drifts does not matter.
 """
 
@@ -86,7 +86,7 @@ def main() -> None:
         compare("lab", sys.executable, empty, rounds)
         for total in (25, 130, 520):
             environment = Environment(Path(folder) / str(total))
-            environment.share("torch", "packaging", "pyelftools", "nvidia-ml-py")
+            environment.share("torch", "pip", "packaging", "pyelftools", "nvidia-ml-py")
             count = add_distributions(environment, total)
             compare(f"{count} distributions", str(environment.python), empty, rounds)
 

@@ -371,9 +371,12 @@ def owner(found, name, distributions):
 
 
 def _file_path(url):
+    path = url[len("file://") :]
+    if "%" not in path:
+        return path  # the import takes as long as a hundred distributions
     from urllib.parse import unquote
 
-    return unquote(url[len("file://") :])
+    return unquote(path)
 
 
 def read_modules(folders, distributions):
