@@ -34,7 +34,9 @@ def decode(kind: Any, value: Any, where: str) -> Any:
     if origin is dict:
         _require(isinstance(value, dict), where, "an object", value)
         return {key: decode(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    _require(False, where, kind.__name__, value)
+    # bool is an int in Python, never in a facts file.
+    _require(isinstance(value, kind) and not isinstance(value, bool), where, kind.__name__, value)
+    return value
 
 
 def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:

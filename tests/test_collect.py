@@ -839,3 +839,13 @@ def test_a_library_that_is_really_replaced_while_it_is_loaded(tmp_path):
 def test_the_interpreter_may_be_named_as_a_command(monkeypatch):
     monkeypatch.setenv("PATH", os.path.dirname(sys.executable), prepend=os.pathsep)
     assert interpreter(os.path.basename(sys.executable)) == sys.executable
+
+
+def test_a_version_that_is_more_than_text_becomes_text():
+    class Version(str):  # torch.__version__ is of such a class
+        pass
+
+    module = types.SimpleNamespace(__version__=Version("2.13.0+cpu"), __file__="/v/torch/__init__.py")
+    data = {"distributions": [], "extensions": [], "modules": [], "torch": {"version": "2.13.0+cpu"}}
+    (found,) = kernel.read(data, {"torch": module}, "/no/such/maps")["modules"]
+    assert type(found["version"]) is str

@@ -29,7 +29,7 @@ def read(
         found.append(
             {
                 "name": name,
-                "version": said if isinstance(said, str) else None,
+                "version": str(said) if isinstance(said, str) else None,
                 "on_disk": version,
                 "replaced": gone,
             }
