@@ -2,9 +2,9 @@
 
     python tests/bench_doctor.py [--rounds N]
 
-Both read the same environment: the lab's, and throwaway ones in which its torch stands beside 25 and 130
-distributions, pip among them, which collect_env asks for a list.  Figures are medians; the ratio is the median of the ratios of neighbouring runs, so that a
-machine whose speed drifts does not matter.
+Both read the same environment: the lab's, and throwaway ones in which its torch stands beside 25, 130 and 520
+distributions, pip among them, which collect_env asks for a list.  Figures are medians; the ratio is the median of
+the ratios of neighbouring runs, so that a machine whose speed drifts does not matter.
 """
 
 import argparse
