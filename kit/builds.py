@@ -179,7 +179,7 @@ def rebuild(extension: Extension, facts: Facts) -> Optional[Fix]:
         nvcc = next((t for t in facts.host.toolkits if t.version.partition(".")[0] == major), None)
         found = f"found: {nvcc.version}" if nvcc else f"not found: install a CUDA {torch.cuda} toolkit first"
         why += f" for your GPU, needs nvcc {major}.x ({found})"
-        seconds += ARCHITECTURE_SECONDS * max(len(listed), 1)
+        seconds += ARCHITECTURE_SECONDS * (len(listed) or 3)
     pin = f"{name}=={PYG_VERSIONS[name]}" if name in PYG else f"{name}=={extension.version.partition('+')[0]}"
     options = [
         "--no-deps",
