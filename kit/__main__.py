@@ -99,11 +99,7 @@ def run_collect(arguments: Any) -> int:
     if arguments.output is None:
         _write(text)
         return 0
-    try:
-        with open(arguments.output, "w", encoding="utf-8") as stream:
-            stream.write(text)
-    except OSError as error:
-        raise KitError(f"{arguments.output} cannot be written: {error.strerror or error}") from None
+    _save(text, arguments.output)
     return 0
 
 
@@ -148,6 +144,21 @@ def _write(text: str) -> None:
         if isinstance(error, BrokenPipeError):
             raise
         raise KitError(f"the output cannot be written: {error.strerror or error}") from None
+
+
+def _save(text: str, file: str) -> None:
+    """Write a file; one that was there stays as it was until the new one is whole."""
+    whole = not os.path.exists(file) or os.path.isfile(file)  # not a pipe or /dev/stdout
+    part = f"{file}.part" if whole else file
+    try:
+        with open(part, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        if whole:
+            os.replace(part, file)
+    except OSError as error:
+        if whole and os.path.isfile(part):
+            os.unlink(part)
+        raise KitError(f"{file} cannot be written: {error.strerror or error}") from None
 
 
 def _progress(name: str, done: int, total: int) -> None:

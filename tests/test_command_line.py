@@ -277,3 +277,28 @@ def test_what_is_collected_here_names_no_person_and_no_secret(tmp_path):
     for secret in ("jdoe", "s3cr3t", "beef42", "ghp_", str(home)):
         assert secret not in text
     assert "pypi.corp/simple" in text
+
+
+@pytest.mark.skipif(os.name != "posix" or not hasattr(os, "mkfifo"), reason="needs POSIX limits")
+def test_a_facts_file_is_replaced_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "facts.json"
+    file.write_text("the old one")
+    limited = [
+        "bash",
+        "-c",
+        'ulimit -f 1; trap "" XFSZ; exec "$@"',
+        "-",
+        sys.executable,
+        "-m",
+        "kit",
+        "collect",
+        "-o",
+    ]
+    done = subprocess.run([*limited, str(file)], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == f"kit: {file} cannot be written: File too large\n"
+    assert file.read_text() == "the old one"
+    assert os.listdir(tmp_path) == ["facts.json"]
+    subprocess.run([sys.executable, "-m", "kit", "collect", "-o", str(file)], cwd=tmp_path, check=True, timeout=60)
+    assert json.loads(file.read_text())["schema"] == 1
+    assert os.listdir(tmp_path) == ["facts.json"]
