@@ -482,6 +482,19 @@ def near_misses():
         ),
         "wrong-interpreter",
     )
+    debian = "/usr/lib/python3/dist-packages/cryptography"
+    yield (
+        "a dist-info and an egg-info of one version, as Debian ships them",
+        change(
+            cpu,
+            distributions=(
+                *cpu.distributions,
+                Distribution("cryptography", "38.0.4", f"{debian}-38.0.4.dist-info"),
+                Distribution("cryptography", "38.0.4", f"{debian}.egg-info"),
+            ),
+        ),
+        "duplicate-metadata",
+    )
     yield (
         "another Python without torch",
         change(failure("wrong-interpreter").example(), others=(OtherPython("VIRTUAL_ENV", "/v/bin/python"),)),

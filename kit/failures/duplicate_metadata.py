@@ -8,7 +8,7 @@ backend defined more than once: nx-loopback``, and pip may uninstall the wrong o
 
 How it is found
 ---------------
-In one folder of the import path: leftover metadata (``~...``), or two ``dist-info`` of one name.  Over the whole
+In one folder of the import path: leftover metadata (``~...``), or two versions of one name.  Over the whole
 path: one networkx backend declared by distributions of different names; in Python 3.9 and older, which lists
 every copy, also by copies of the same one.  Newer Pythons take the first of several copies, so plain copies in
 several folders are no finding there.
@@ -62,7 +62,8 @@ def _same_folder(facts: Facts) -> Iterator[list[Distribution]]:
             seen.add(real)
             groups[(real.rpartition("/")[0], dist.key)].append(dist)
     for group in groups.values():
-        if len(group) > 1 or group[0].leftover:
+        # Of one version twice (Debian ships a dist-info and an egg-info of some packages) either will do.
+        if len({d.version for d in group}) > 1 or any(d.leftover for d in group):
             yield sorted(group, key=lambda d: (not d.leftover, d.path))
 
 
