@@ -85,8 +85,7 @@ def _built_for_cuda(extension: Extension, facts: Facts) -> Pair:
     cuda = facts.torch.cuda
     built = extension.built_for_cuda
     if built is None:
-        files = [f.rpartition("/")[2] for f in extension.libraries]
-        gpu, cpu = (any(f"_{kind}." in f for f in files) for kind in ("cuda", "cpu"))
+        gpu, cpu = (bool(extension.libraries_for(device)) for device in ("cuda", "cpu"))
         said = "GPU and CPU libraries" if gpu else "CPU libraries only" if cpu else "not stated"
         agrees = None if not (gpu or cpu) else gpu == bool(cuda)
     else:

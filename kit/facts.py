@@ -142,6 +142,10 @@ class Extension:
         """The normalised name (PEP 503)."""
         return normalise(self.package)
 
+    def libraries_for(self, device: str) -> tuple[str, ...]:
+        """Its libraries for ``'cpu'`` or ``'cuda'``, by the names that torch_scatter and its siblings give them."""
+        return tuple(file for file in self.libraries if re.search(rf"_{device}\.(so|pyd)$", file))
+
     @property
     def built_from_source(self) -> bool:
         """A plain ``linux_x86_64`` wheel without a build tag: no index publishes that, it was compiled."""

@@ -685,3 +685,14 @@ def test_a_damaged_torch_of_a_vendor_is_not_sent_to_pytorchs_pages():
     facts = torch(gpu_machine(), version="2.6.0a0+ecf3bae40a.nv25.01", missing_files=("torch/lib/libc10.so",))
     (fix,) = diagnose(facts)["torch-broken"].fix
     assert fix.argv is None and "nv25.01" in fix.why
+
+
+def test_a_build_with_gpu_code_beside_a_cpu_torch_is_told_by_its_files():
+    facts = change(cpu_machine(), extensions=gpu_machine().extensions)
+    (finding,) = diagnose(facts)
+    assert finding.failure == "extension-cuda-mismatch"
+    assert "torch_scatter/_scatter_cuda.so: GPU code" in finding.evidence
+    said = "RuntimeError: operator torch_scatter::scatter_max does not exist"
+    (finding,) = diagnose(change(facts, probes=(Probe("torch", 0), Probe("torch_scatter", 1, said))))
+    assert finding.failure == "extension-cuda-mismatch"  # one card for one cause
+    assert any(said in line for line in finding.evidence)

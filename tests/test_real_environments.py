@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 from conftest import ROOT, Environment
 
+import kit
+
+LAB = kit.collect()
+
 
 def doctor(environment: Environment, *options: str, cwd: "Path | None" = None) -> dict[str, Any]:
     """``kit doctor --json`` of an environment, run as a person runs it: from the lab's Python."""
@@ -76,6 +80,19 @@ def test_torchaudio_of_another_torch(environment: Environment) -> None:
     assert finding["package"] == "torchaudio"
     assert any("requires torch ==2.1.0" in line for line in finding["evidence"])
     assert any(line.startswith("import torchaudio, in a process of its own: OSError") for line in finding["evidence"])
+
+
+@pytest.mark.network
+@pytest.mark.skipif(bool(LAB.torch and LAB.torch.cuda), reason="the lab's torch has CUDA, and so they fit")
+def test_torchvision_with_cuda_beside_a_cpu_torch(environment: Environment) -> None:
+    environment.share("torch", "numpy", "pillow")
+    environment.pip_install("--no-deps", "torchvision==0.28.0")
+    assert "operator torchvision::nms does not exist" in environment.run("-c", "import torchvision").stderr
+    answer = doctor(environment)
+    assert ids(answer) == ["extension-cuda-mismatch"]
+    evidence = "\n".join(answer["findings"][0]["evidence"])
+    assert "torchvision/version.py: torchvision 0.28.0+cu130" in evidence
+    assert "operator torchvision::nms does not exist" in evidence
 
 
 @pytest.mark.network

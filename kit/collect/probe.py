@@ -42,6 +42,7 @@ def _doubtful(extension: Extension, facts: Facts) -> bool:
         return False
     other_torch = extension.built_for_torch not in (None, torch.minor)
     other_cuda = extension.built_for_cuda not in (None, "cpu", torch.cuda)
+    other_cuda |= torch.cuda is None and bool(extension.libraries_for("cuda"))
     pinned_other = contradicts(extension.requires_torch, facts)
     return bool(other_torch or other_cuda or pinned_other or extension.missing_files or extension.older_than_torch)
 

@@ -51,3 +51,13 @@ def other_torch(extension: Extension, facts: Facts) -> list[str]:
         if "not installed" not in problem:
             said.append(f"{extension.package} {extension.version}: requires {problem}")
     return said
+
+
+def other_cuda(extension: Extension, facts: Facts) -> bool:
+    """Whether its tag names another CUDA major than torch's, or it has GPU libraries beside a CPU build of torch."""
+    torch, built = facts.torch, extension.built_for_cuda
+    if torch is None or torch.hip:
+        return False
+    if built is None:
+        return torch.cuda is None and bool(extension.libraries_for("cuda"))
+    return built != "cpu" and built.partition(".")[0] != (torch.cuda or "").partition(".")[0]

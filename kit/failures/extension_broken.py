@@ -31,7 +31,7 @@ from typing import Optional
 
 from kit.builds import extension_fixes
 from kit.facts import Extension, Facts, Probe
-from kit.failures._loading import other_torch, outcome, probe_of, says_cuda, says_symbols
+from kit.failures._loading import other_cuda, other_torch, outcome, probe_of, says_cuda, says_symbols
 from kit.findings import Finding, Fix
 from kit.recorded import recorded
 
@@ -49,8 +49,8 @@ def find(facts: Facts) -> Iterator[Finding]:
             continue  # it loads: what is missing is not needed
         if not (failed or extension.missing_files) or says_cuda(probe) or says_symbols(probe):
             continue
-        if other_torch(extension, facts):
-            continue  # extension-torch-mismatch says more
+        if other_torch(extension, facts) or other_cuda(extension, facts):
+            continue  # extension-torch-mismatch or extension-cuda-mismatch says more
         evidence = [f"{file}: missing, although its RECORD lists it" for file in extension.missing_files[:4]]
         if failed and probe is not None:
             evidence.append(f"import {probe.imports}, in a process of its own: {outcome(probe)}")

@@ -63,8 +63,8 @@ def find(facts: Facts) -> Iterator[Finding]:
 def _evidence(extension: Extension) -> list[str]:
     if extension.built_for_cuda == "cpu":
         return [f"{extension.origin}: {extension.version}, a CPU build by its tag"]
-    cpu = [f for f in extension.libraries if re.search(r"_cpu\.(so|pyd)$", f)]
-    if not cpu or any(re.search(r"_cuda\.(so|pyd)$", f) for f in extension.libraries):
+    cpu = extension.libraries_for("cpu")
+    if not cpu or extension.libraries_for("cuda"):
         return []
     missing = re.sub(r"_cpu\.(so|pyd)$", r"_cuda.\1", cpu[0]).rpartition("/")[2]
     evidence = [f"{cpu[0]}: a CPU library; {missing} is not there"]

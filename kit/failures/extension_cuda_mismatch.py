@@ -9,7 +9,8 @@ PyTorch and torch_scatter were compiled with different CUDA versions``, or the l
 How it is found
 ---------------
 The build tag in its version (``+pt213cu126``) against ``torch.version.cuda``: only the major is compared, as
-torch_scatter does itself.  The import in a child process confirms it and gives the error text.
+torch_scatter does itself; or ``*_cuda.so`` among its files beside a CPU build of torch.  The import in a child
+process confirms it and gives the error text.
 
 Example
 -------
@@ -30,8 +31,8 @@ from collections.abc import Iterator
 from typing import Optional
 
 from kit.builds import extension_fixes
-from kit.facts import Extension, Facts, Probe
-from kit.failures._loading import other_torch, outcome, probe_of, says_cuda
+from kit.facts import Facts, Probe
+from kit.failures._loading import other_cuda, other_torch, outcome, probe_of, says_cuda
 from kit.findings import Finding
 from kit.recorded import recorded
 
@@ -47,11 +48,12 @@ def find(facts: Facts) -> Iterator[Finding]:
         if other_torch(extension, facts):
             continue  # extension-torch-mismatch says more
         probe = probe_of(extension, facts)
-        if not (_other_major(extension, torch.cuda) or says_cuda(probe)):
+        if not (other_cuda(extension, facts) or says_cuda(probe)):
             continue
         if torch.cuda is None and facts.gpu_seen:
             continue  # torch-cpu-only is the cause
-        built = f"CUDA {extension.built_for_cuda}" if extension.built_for_cuda else "another CUDA"
+        gpu = [f"{file}: GPU code" for file in extension.libraries_for("cuda")[:1] if torch.cuda is None]
+        built = f"CUDA {extension.built_for_cuda}" if extension.built_for_cuda else "CUDA" if gpu else "another CUDA"
         yield Finding(
             "extension-cuda-mismatch",
             "error",
@@ -61,15 +63,11 @@ def find(facts: Facts) -> Iterator[Finding]:
             (
                 f"torch/version.py: {torch.version}, {torch.build}",
                 f"{extension.origin}: {extension.package} {extension.version}",
+                *gpu,
                 *_confirmation(probe),
             ),
             tuple(extension_fixes(extension, facts)),
         )
-
-
-def _other_major(extension: Extension, cuda: Optional[str]) -> bool:
-    built = extension.built_for_cuda
-    return built not in (None, "cpu") and str(built).partition(".")[0] != (cuda or "").partition(".")[0]
 
 
 def _confirmation(probe: Optional[Probe]) -> Iterator[str]:

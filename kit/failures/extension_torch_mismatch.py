@@ -32,7 +32,7 @@ from collections.abc import Iterator
 
 from kit.builds import extension_fixes
 from kit.facts import Extension, Facts, Probe
-from kit.failures._loading import other_torch, outcome, probe_of, says_symbols
+from kit.failures._loading import other_cuda, other_torch, outcome, probe_of, says_symbols
 from kit.findings import Finding, Fix
 from kit.recorded import recorded
 from kit.requirements import plain
@@ -47,8 +47,8 @@ def find(facts: Facts) -> Iterator[Finding]:
         return
     for extension in facts.extensions:
         probe, says = probe_of(extension, facts), other_torch(extension, facts)
-        if not says and not says_symbols(probe):
-            continue
+        if not says and (other_cuda(extension, facts) or not says_symbols(probe)):
+            continue  # nothing wrong, or extension-cuda-mismatch explains it
         failed = probe is not None and not probe.ok
         evidence = [f"torch/version.py: {torch.version}", *says]
         if failed and probe is not None:
