@@ -20,7 +20,8 @@ from kit.errors import KitError
 from kit.facts import About, Facts
 from kit.failures import Page, catalogue
 from kit.findings import Findings
-from kit.recorded import names, recorded
+from kit.recorded import names as _recorded_names
+from kit.recorded import recorded as _recorded
 from kit.verify import verify
 
 __version__ = "0.1.0"
@@ -50,7 +51,7 @@ def load(file: str) -> Facts:
 def machine(name: str) -> Facts:
     """The facts of a recorded machine, or of the example of a failure.  KitError where there is none."""
     try:
-        return recorded(name)
+        return _recorded(name)
     except KeyError:
         pass
     for failure in catalogue():
@@ -64,7 +65,7 @@ _machine = machine  # `doctor` has a parameter of that name
 
 def machines() -> tuple[str, ...]:
     """The names that :func:`machine` knows: recorded machines, then one example for each failure."""
-    return (*names(), *sorted(failure.id for failure in catalogue()))
+    return (*_recorded_names(), *sorted(failure.id for failure in catalogue()))
 
 
 def page(id: str) -> Page:

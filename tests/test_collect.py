@@ -849,3 +849,12 @@ def test_a_version_that_is_more_than_text_becomes_text():
     data = {"distributions": [], "extensions": [], "modules": [], "torch": {"version": "2.13.0+cpu"}}
     (found,) = kernel.read(data, {"torch": module}, "/no/such/maps")["modules"]
     assert type(found["version"]) is str
+
+
+def test_a_licence_text_with_blank_lines_does_not_end_the_header(site):
+    site.file(
+        "scipy-1.10.1.dist-info/METADATA",
+        b"Metadata-Version: 2.1\nName: scipy\nVersion: 1.10.1\nLicense: Copyright\n        All rights.\n        \n"
+        b"        Redistribution\nRequires-Dist: numpy (<1.27.0,>=1.19.5)\n\nRequires-Dist: numpy (in the text)\n",
+    )
+    assert only(read(site))["requires"] == ["numpy (<1.27.0,>=1.19.5)"]

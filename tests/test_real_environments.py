@@ -197,6 +197,17 @@ def test_plain_copies_are_no_duplicate(environment: Environment) -> None:
     assert answer["findings"] == []
 
 
+@pytest.mark.network
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="this scipy has wheels up to Python 3.11")
+def test_package_built_for_numpy_1(environment: Environment) -> None:
+    environment.share("numpy")
+    environment.pip_install("--no-deps", "scipy==1.10.1")
+    assert "numpy.core.multiarray failed to import" in environment.run("-c", "import scipy.sparse").stderr
+    answer = doctor(environment)
+    assert ids(answer) == ["numpy-abi"]
+    assert any("scipy 1.10.1: compiled, and requires numpy" in line for line in answer["findings"][0]["evidence"])
+
+
 def test_torch_without_one_of_its_libraries(environment: Environment) -> None:
     environment.share("torch")
     assert doctor(environment)["verdict"] == "healthy"

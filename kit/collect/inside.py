@@ -330,7 +330,8 @@ def _head(file, unread):
         while True:  # the first block nearly always holds it all
             block = os.read(descriptor, 1 << 14)
             head += block
-            end = re.search(rb"\n[ \t]*\r?\n", head)
+            # An empty line; one of blanks continues a field, as in the licence texts of old metadata.
+            end = re.search(rb"\n\r?\n", head)
             if end or not block:
                 return head[: end.start() if end else None].decode("utf-8", "replace")
     except IsADirectoryError:
