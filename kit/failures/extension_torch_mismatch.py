@@ -28,6 +28,7 @@ A requirement that does not fit while the import works is a warning.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator
 
 from kit.builds import extension_fixes
@@ -77,7 +78,8 @@ def find(facts: Facts) -> Iterator[Finding]:
 def _other(extension: Extension) -> str:
     if extension.built_for_torch:
         return f"torch {extension.built_for_torch}"
-    return plain(extension.requires_torch[0]).replace("==", "") if extension.requires_torch else "another one"
+    wanted = plain(extension.requires_torch[0]) if extension.requires_torch else "another one"
+    return re.sub(r"\s*==\s*", " ", wanted)
 
 
 def example() -> Facts:
