@@ -126,6 +126,10 @@ def extension_fixes(extension: Extension, facts: Facts) -> list[Fix]:
     Where no wheel fits this torch, the last one is a torch for which there are wheels.
     """
     wheel, build = matching_wheel(extension, facts), rebuild(extension, facts)
+    if wheel is None and facts.torch and any("==" in requirement for requirement in extension.requires_torch):
+        # Each of its releases is for one torch, as with xformers: another release fits this one.
+        why = f"Install the release of {extension.key} whose metadata requires torch {facts.torch.minor}"
+        wheel = Fix("install-matching-wheel", why)
     fixes = [fix for fix in (wheel, build) if fix is not None]
     if wheel is None and extension.key in PYG and facts.torch and facts.torch.cuda and choose_torch(facts, True):
         fixes.append(torch_fix(facts, f"Move to a torch that has wheels of {extension.key}", needs_pyg=True))
