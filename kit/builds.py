@@ -24,7 +24,8 @@ PYG_VERSIONS = {
 }
 # torch-scatter on one core: 9 minutes for the CPU, 24 with code for three GPU architectures (measured).
 BUILD_SECONDS, ARCHITECTURE_SECONDS = 540, 300
-GPU_TORCH_MB = 3000  # torch and its CUDA libraries, about
+CPU_TORCH_MB = 192  # the CPU build's wheel
+GPU_TORCH_MB = 2740  # torch 2.13.0 and what it requires, Linux x86_64: the sum of its wheels on the package index
 
 
 def token(cuda: Optional[str]) -> str:
@@ -116,7 +117,7 @@ def torch_fix(facts: Facts, why: str, **choice: Any) -> Fix:
         f"{why}: torch {version} for CUDA {cuda_of(name)}",
         argv,
         safety="changes-environment",
-        cost=Cost(seconds=300, download_mb=GPU_TORCH_MB, restart=True),
+        cost=Cost(download_mb=GPU_TORCH_MB, restart=True),
     )
 
 
@@ -165,7 +166,7 @@ def matching_wheel(extension: Extension, facts: Facts) -> Optional[Fix]:
         f"Install the {extension.key} that fits torch {torch.minor}, {torch.build}",
         argv,
         safety="changes-environment",
-        cost=Cost(seconds=30, download_mb=12, restart=True),
+        cost=Cost(restart=True),
     )
 
 

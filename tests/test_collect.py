@@ -858,3 +858,12 @@ def test_a_licence_text_with_blank_lines_does_not_end_the_header(site):
         b"        Redistribution\nRequires-Dist: numpy (<1.27.0,>=1.19.5)\n\nRequires-Dist: numpy (in the text)\n",
     )
     assert only(read(site))["requires"] == ["numpy (<1.27.0,>=1.19.5)"]
+
+
+@posix
+def test_a_record_that_cannot_be_read_is_listed_with_the_reason(site):
+    site.file("torch-2.1.0.dist-info/METADATA", "Name: torch\nVersion: 2.1.0\n")
+    (site.folder / "torch-2.1.0.dist-info" / "RECORD").symlink_to("RECORD")  # permissions would not bind root
+    (unread,) = read(site)["unread"]
+    assert unread["what"].endswith("torch-2.1.0.dist-info/RECORD")
+    assert unread["why"] == os.strerror(errno.ELOOP)

@@ -84,9 +84,13 @@ class Reader:
         return os.path.exists(os.path.join(self.root, path.lstrip("/")))
 
     def names(self, path: str) -> list[str]:
+        """The names in a folder, sorted; none where there is no such folder."""
         try:
             return sorted(os.listdir(os.path.join(self.root, path.lstrip("/"))))
-        except OSError:
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            self.cannot(path, error)
             return []
 
     def command(self, argv: Sequence[str], timeout: float = 15) -> Optional[Outcome]:

@@ -79,6 +79,8 @@ def collect(search_path=None):
     folders = [Folder(entry, unread) for entry in path]
     distributions = [d for folder in folders for d in folder.distributions(unread)]
     torch = read_torch(folders, distributions)
+    if torch and torch["cuda"] and not torch["architectures"]:
+        unread.append({"what": "GPU architectures of torch", "why": "libtorch_python holds no list, or is missing"})
     return {
         "python": read_python(path),
         "distributions": [d.facts() for d in distributions],
@@ -201,6 +203,7 @@ class Distribution:
 
     def __init__(self, location, real_location, name, unread):
         self.location = location
+        self.unread = unread
         self.path = os.path.join(location, name)
         self.real_location = real_location
         self.leftover = name.startswith("~")
@@ -222,16 +225,19 @@ class Distribution:
         self.key = re.sub(r"[-_.]+", "-", self.name).lower()
         # Of torch all, for it cannot be imported without them.
         self.requires = [r for r in requires if (self.key == "torch" or _REQUIREMENTS.match(r)) and "extra" not in r]
-        self._record = self._libraries = self._url = None
+        self._record = self._libraries = self._url = self._provides = None
 
     @property
     def provides(self):
         """Its import names, as far as the metadata tells."""
-        return EXTENSIONS.get(self.key) or self.text("top_level.txt").split() or [self.key.replace("-", "_")]
+        if self._provides is None:  # asked once for every watched name
+            stated = EXTENSIONS.get(self.key) or self.text("top_level.txt").split()
+            self._provides = stated or [self.key.replace("-", "_")]
+        return self._provides
 
     def text(self, name):
         """A text file of the metadata, or '' where it is missing."""
-        return _read(os.path.join(self.path, name)) if name in self.files else ""
+        return _read(os.path.join(self.path, name), self.unread) if name in self.files else ""
 
     def shared_libraries(self):
         """(path relative to the location, size in bytes or None) of every shared library in RECORD."""
@@ -243,7 +249,8 @@ class Distribution:
     def record(self, part):
         """(path, size in bytes or None) of every line of RECORD that contains the bytes ``part``."""
         if self._record is None:
-            self._record = _read_bytes(os.path.join(self.path, "RECORD")) if "RECORD" in self.files else b""
+            file = os.path.join(self.path, "RECORD")
+            self._record = _read_bytes(file, self.unread) if "RECORD" in self.files else b""
         record, entries = self._record, []
         at = record.find(part)
         while at >= 0:  # searching is much faster than splitting torch's 15,000 lines
@@ -298,22 +305,24 @@ class Distribution:
         return re.findall(r"^\s*([^\s=\[;#]+)\s*=", section.group(1), re.M) if section else []
 
 
-def _read_bytes(file):
-    """A file's content, or b'' where it cannot be read; far cheaper than ``open`` for hundreds of small files."""
+def _read_bytes(file, unread=None):
+    """A file's content, or b'' with the reason in ``unread``; far cheaper than ``open`` for hundreds of files."""
     try:
         descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    except OSError:
+        try:
+            return b"".join(iter(lambda: os.read(descriptor, 1 << 20), b""))
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
         return b""
-    try:
-        return b"".join(iter(lambda: os.read(descriptor, 1 << 20), b""))
-    except OSError:
+    except OSError as error:
+        if unread is not None:
+            unread.append({"what": file, "why": str(error.strerror or error)})
         return b""
-    finally:
-        os.close(descriptor)
 
 
-def _read(file):
-    return _read_bytes(file).decode("utf-8", "replace")
+def _read(file, unread=None):
+    return _read_bytes(file, unread).decode("utf-8", "replace")
 
 
 def _head(file, unread):

@@ -79,7 +79,7 @@ def _fixes(facts: Facts) -> list[Fix]:
         "Install transformers 4.53.3, the first series that needs no amp",
         pip(facts, "install", "transformers==4.53.3"),
         safety="changes-environment",
-        cost=Cost(seconds=30, download_mb=11),
+        cost=Cost(download_mb=11),
     )
     uninstall = Fix(
         "uninstall-package",

@@ -72,7 +72,7 @@ def find(facts: Facts) -> Iterator[Finding]:
                 pip(facts, *build),
                 {"APEX_CPP_EXT": "1", "APEX_CUDA_EXT": "1"},
                 "manual",
-                Cost(seconds=1800, restart=True),
+                Cost(restart=True),
             ),
         ),
     )

@@ -51,7 +51,7 @@ def find(facts: Facts) -> Iterator[Finding]:
         f"Install NVIDIA driver {oldest} or newer"
         + (" on the host of this container" if facts.host.container else ""),
         safety="manual",
-        cost=Cost(seconds=1200, download_mb=400, restart=True),
+        cost=Cost(restart=True),
     )
     older = (torch_fix(facts, "Install a torch that this driver runs"),) if choose_torch(facts) else ()
     yield Finding(

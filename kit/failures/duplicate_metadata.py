@@ -123,7 +123,7 @@ def _remove(group: list[Distribution], facts: Facts) -> Fix:
         return Fix("uninstall-package", why, cost=Cost(restart=True))
     why = f"Install {name} again, so that one of the two remains"
     again = pip(facts, "install", "--force-reinstall", "--no-deps", f"{name}=={group[-1].version}")
-    return Fix("change-package-version", why, again, safety="changes-environment", cost=Cost(seconds=20))
+    return Fix("change-package-version", why, again, safety="changes-environment")
 
 
 def _backend_finding(name: str, group: list[Distribution], facts: Facts) -> Finding:

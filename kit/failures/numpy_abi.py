@@ -71,7 +71,7 @@ def find(facts: Facts) -> Iterator[Finding]:
                 f"Install {version}",
                 pip(facts, "install", other),
                 safety="changes-environment",
-                cost=Cost(seconds=20, download_mb=18, restart=True),
+                cost=Cost(restart=True),
             ),
         ),
     )

@@ -59,7 +59,7 @@ def find(facts: Facts) -> Iterator[Finding]:
                 "restart-kernel",
                 f"Restart the {what} and run the cells again",
                 safety="safe",
-                cost=Cost(seconds=5, restart=True),
+                cost=Cost(restart=True),
             ),
         ),
     )

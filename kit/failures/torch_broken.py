@@ -29,7 +29,7 @@ A file that was changed without changing its size is only seen by ``kit verify``
 import dataclasses
 from collections.abc import Iterator
 
-from kit.builds import GPU_TORCH_MB, PYTORCH_INDEX, pip
+from kit.builds import CPU_TORCH_MB, GPU_TORCH_MB, PYTORCH_INDEX, pip
 from kit.facts import Facts, Probe
 from kit.failures._loading import outcome
 from kit.findings import Cost, Finding, Fix
@@ -108,7 +108,7 @@ def _reinstall(facts: Facts) -> Fix:
         f"Install torch {base} again, the same build, past pip's cache",
         pip(facts, "install", "--force-reinstall", *whole, "--no-cache-dir", f"torch=={base}", *index),
         safety="changes-environment",
-        cost=Cost(seconds=300 if torch.cuda else 60, download_mb=GPU_TORCH_MB if torch.cuda else 200, restart=True),
+        cost=Cost(download_mb=GPU_TORCH_MB if torch.cuda else CPU_TORCH_MB, restart=True),
     )
 
 

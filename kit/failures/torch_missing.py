@@ -27,7 +27,7 @@ import dataclasses
 import re
 from collections.abc import Iterator
 
-from kit.builds import choose_torch, pip, torch_fix
+from kit.builds import CPU_TORCH_MB, GPU_TORCH_MB, choose_torch, pip, torch_fix
 from kit.facts import Facts
 from kit.failures.wrong_interpreter import torch_elsewhere
 from kit.findings import Cost, Finding, Fix
@@ -61,7 +61,8 @@ def find(facts: Facts) -> Iterator[Finding]:
 def _install(facts: Facts) -> Fix:
     if facts.gpu_seen and choose_torch(facts):
         return torch_fix(facts, "Install torch for this GPU")
-    cost = Cost(seconds=120, download_mb=200)
+    # On Linux the package index serves the CUDA build, whether there is a GPU or not.
+    cost = Cost(download_mb=GPU_TORCH_MB if facts.host.system == "Linux" else CPU_TORCH_MB)
     return Fix(
         "change-torch",
         "Install torch",

@@ -79,7 +79,7 @@ def find(facts: Facts) -> Iterator[Finding]:
                     "Run the notebook in the Python that has torch: make it a kernel (ipykernel must be there)",
                     kernel,
                     safety="safe",
-                    cost=Cost(seconds=5, restart=True),
+                    cost=Cost(restart=True),
                 ),
                 Fix(
                     "use-kernel-pip",

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
+from kit.collect.inside import version_file
 from kit.lab.console import Progress, Runner
 
 NETWORK_SECONDS = 5
@@ -65,14 +66,11 @@ class Torch(NamedTuple):
 
 
 def read_torch(site: Path) -> Torch:
-    """Read torch/version.py as text: nothing of torch is imported."""
-    text = (site / "torch" / "version.py").read_text(encoding="utf-8")
-
-    def value(name: str) -> str | None:
-        match = re.search(rf"^{name}\b[^=\n]*=\s*(['\"])(.*?)\1", text, re.MULTILINE)
-        return match[2] if match else None
-
-    return Torch(value("__version__") or "unknown", value("cuda"), value("hip"))
+    """The torch in ``site``, by its version.py; nothing of it is imported.  OSError where there is none."""
+    file = site / "torch" / "version.py"
+    file.stat()
+    said = version_file(str(file))
+    return Torch(said.get("__version__") or "unknown", said.get("cuda"), said.get("hip"))
 
 
 @dataclass
