@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from kit.facts import Extension, Facts
-from kit.failures._loading import other_torch
+from kit.failures._loading import other_torch, probe_of
 from kit.gpus import capability_of, driver_runs, minimum_driver, served
 from kit.requirements import plain
 
@@ -67,7 +67,7 @@ def _pairs(facts: Facts) -> Iterator[Pair]:
 
 def _built_for_torch(extension: Extension, facts: Facts) -> Pair:
     assert facts.torch is not None
-    probe = next((p for p in facts.probes if p.imports in extension.modules), None)
+    probe = probe_of(extension, facts)
     built = extension.built_for_torch or (plain(extension.requires_torch[0]) if extension.requires_torch else None)
     agrees: Optional[bool] = None
     if other_torch(extension, facts):

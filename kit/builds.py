@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from kit import gpus
 from kit.data import table
-from kit.facts import Extension, Facts, normalise
+from kit.facts import Extension, Facts
 from kit.findings import Cost, Fix
 
 PYTORCH_INDEX = "https://download.pytorch.org/whl/"
@@ -185,16 +185,9 @@ def rebuild(extension: Extension, facts: Facts) -> Optional[Fix]:
         found = f"found: {nvcc.version}" if nvcc else f"not found: install a CUDA {torch.cuda} toolkit first"
         why += f" for your GPU, needs nvcc {major}.x ({found})"
         seconds += ARCHITECTURE_SECONDS * (len(listed) or 3)
-    pin = f"{name}=={PYG_VERSIONS[name]}" if name in PYG else f"{name}=={extension.version.partition('+')[0]}"
-    options = [
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-cache-dir",
-        "--force-reinstall",
-        f"--no-binary={name}",
-    ]
-    argv = None if name == "apex" else pip(facts, "install", *options, pin)
-    if normalise(name) not in PYG and name != "flash-attn" and name != "pyg-lib":
-        argv = None  # not on the package index as a source distribution: build its own repository
-    cost = Cost(seconds=seconds if name in PYG else None, download_mb=1 if name in PYG else None, restart=True)
-    return Fix("rebuild-extension", why, argv, env, "changes-environment" if argv else "manual", cost)
+    if name not in PYG and name != "flash-attn":
+        return Fix("rebuild-extension", why, env=env, cost=Cost(restart=True))  # no source on the package index
+    pin = f"{name}=={PYG_VERSIONS.get(name) or extension.version.partition('+')[0]}"
+    options = ["--no-deps", "--no-build-isolation", "--no-cache-dir", "--force-reinstall", f"--no-binary={name}"]
+    cost = Cost(seconds=seconds if name == "torch-scatter" else None, restart=True)
+    return Fix("rebuild-extension", why, pip(facts, "install", *options, pin), env, "changes-environment", cost)
