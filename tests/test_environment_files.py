@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -66,15 +67,22 @@ def test_a_core_only_import_pulls_in_nothing_heavy():
 
 
 def test_the_labs_setup_needs_only_the_standard_library():
+    # inside.py is held to the standard library by a test of its own.
     for path in (ROOT / "kit" / "lab").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in names:
-                assert name.startswith("kit.lab") or name.partition(".")[0] in sys.stdlib_module_names, (
-                    path,
-                    name,
-                )
+                ours = name.startswith("kit.lab") or name == "kit.collect.inside"
+                assert ours or name.partition(".")[0] in sys.stdlib_module_names, (path, name)
+
+
+def test_the_labs_setup_starts_where_nothing_is_installed():
+    # Not only what it names itself: `python3 -m kit.lab` also runs kit/__init__.py and all that it imports.
+    code = f"import sys; sys.path.append({str(ROOT)!r}); import kit.lab.__main__; print(len(sys.modules))"
+    bare = [os.path.realpath(sys.executable), "-I", "-S", "-c", code]
+    done = subprocess.run(bare, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 # --- constraints.txt ------------------------------------------------------------------------------
