@@ -11,12 +11,13 @@ from kit.errors import KitError
 
 def encode(value: Any) -> Any:
     """A dataclass as what JSON holds; several times as fast as ``dataclasses.asdict``, which copies deeply."""
+    if value is None or isinstance(value, (str, int)):
+        return value
     if isinstance(value, tuple):
         return [encode(item) for item in value]
     if isinstance(value, dict):
         return dict(value)
-    fields = getattr(value, "__dataclass_fields__", None)
-    return value if fields is None else {name: encode(getattr(value, name)) for name in fields}
+    return {name: encode(getattr(value, name)) for name in value.__dataclass_fields__}
 
 
 def decode(kind: Any, value: Any, where: str) -> Any:
@@ -48,7 +49,9 @@ def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
     arguments = {}
     for name, f in fields.items():
         if name in value:
-            arguments[name] = decode(f.type, value[name], f"{where}.{name}")
+            item = value[name]
+            plain = type(item) is f.type or (item is None and f.default is None)  # as most are
+            arguments[name] = item if plain else decode(f.type, item, f"{where}.{name}")
         elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
             raise KitError(f"{where}: the field {name!r} is missing")
     return kind(**arguments)

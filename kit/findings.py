@@ -1,11 +1,12 @@
-"""What a diagnosis says: frozen dataclasses for a finding, a fix and what the fix costs, and their JSON."""
+"""What a diagnosis says: records of a finding, a fix and what the fix costs, and their JSON."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Optional
 
 from kit.facts import Facts
+from kit.record import Record
 
 SEVERITIES = ("error", "warning", "note")
 SAFETIES = ("safe", "changes-environment", "manual")
@@ -34,8 +35,7 @@ FIX_KINDS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(Record):
     """What a fix costs: seconds and megabytes (None: unknown), a kernel restart, and whether it can be undone."""
 
     seconds: Optional[int] = None
@@ -44,8 +44,7 @@ class Cost:
     undo: bool = False
 
 
-@dataclass(frozen=True)
-class Fix:
+class Fix(Record):
     """One thing that helps.  ``why`` is a sentence for a person; ``argv`` runs without a shell, ``env`` added."""
 
     kind: str
@@ -70,8 +69,7 @@ class Fix:
         )
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(Record):
     """One failure, found.  The first sentence of ``summary`` is its title.
 
     Each item of ``evidence`` is ``"what was read: what it said"``.  ``fix`` is best first, at most three.
@@ -104,8 +102,7 @@ class Finding:
         return data
 
 
-@dataclass(frozen=True)
-class Findings:
+class Findings(Record):
     """A diagnosis: findings with the worst and the root causes first, and the facts that they rest on."""
 
     facts: Facts

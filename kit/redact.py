@@ -1,6 +1,7 @@
 """Takes out of facts what must not leave the machine: user and host names, credentials, tokens."""
 
 import re
+from functools import cache
 from typing import Any, Callable
 
 # Forms of tokens that services publish so that scanners can find them (GitHub, GitLab, Hugging Face, AWS, Slack).
@@ -42,17 +43,24 @@ def redactor(home: str, user: str, host: str) -> Callable[[Any], Any]:
     at_home = re.compile(rf"(?<![\w.~-]){re.escape(home)}(?![\w.-])")
 
     def redact_text(value: str) -> str:
-        if len(value) < SHORTEST_TOKEN and not ("/" in value or "\\" in value or "@" in value):
+        placed = "/" in value or "\\" in value or "@" in value
+        if not placed and len(value) < SHORTEST_TOKEN:
             return value  # most strings are names and versions
         value = text(value)
+        if not placed:
+            return value
         if home and home in value:
             value = at_home.sub("~", value)
-        return _PLACE.sub(lambda place: redact_place(place.group()), value)
+        return _PLACE.sub(redact_place, value)
 
-    def redact_place(place: str) -> str:
+    def redact_place(match: re.Match[str]) -> str:
+        place = match.group()
         end = _PACKAGES.search(place)
-        ours = place[: end.start()] if end else place
-        return _COMPONENT.sub(lambda m: names.get(m.group(), m.group()), ours) + place[len(ours) :]
+        return redact_components(place[: end.start()]) + place[end.start() :] if end else redact_components(place)
+
+    @cache  # hundreds of distributions lie in one folder
+    def redact_components(place: str) -> str:
+        return _COMPONENT.sub(lambda m: names.get(m.group(), m.group()), place)
 
     def redact(value: Any) -> Any:
         if isinstance(value, str):

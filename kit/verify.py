@@ -18,6 +18,7 @@ from kit.collect import collect, interpreter, redactor
 from kit.collect.run import Outcome, run, side_by_side
 from kit.errors import KitError
 from kit.facts import Facts
+from kit.record import Record
 
 LIMIT = 120.0  # seconds for one check
 AT_ONCE = 2
@@ -36,8 +37,7 @@ _PASSED_OVER = ("kit/verify_child.py", "ctypes/__init__.py", "torch/_ops.py")
 Progress = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(Record):
     """One check.  ``ok`` is None where it was not made; ``detail`` then says why."""
 
     name: str
@@ -46,8 +46,7 @@ class Check:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Verification:
+class Verification(Record):
     """The checks of one environment, always in the same order; ``python`` is the interpreter under test."""
 
     checks: tuple[Check, ...]
@@ -122,8 +121,7 @@ def verify(
     return Verification(tuple(runner.check(task) for task in (torch, seen, *tasks)), runner.name)
 
 
-@dataclass(frozen=True)
-class _Task:
+class _Task(Record):
     """One check to make: its name, and the check of verify_child.py with its arguments."""
 
     name: str

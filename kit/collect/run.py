@@ -5,14 +5,14 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Callable, Optional
+
+from kit.record import Record
 
 _POSIX = os.name == "posix"
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(Record):
     """``status`` is the exit status, negative for a signal, None when the time limit was reached."""
 
     status: Optional[int]
