@@ -4,6 +4,7 @@
     kit.diagnose(facts) -> Findings          what is wrong, with evidence and what helps
     kit.doctor(python=None) -> Findings      both in one
     kit.verify(python=None) -> Verification  run real operators in fresh processes
+    kit.xray(path) -> XRay                   would a compiled file load here, and run on this GPU
     kit.load(file) -> Facts                  facts from a file that `kit collect -o` wrote
     kit.machine(name), kit.machines()        recorded machines, healthy and broken
     kit.page(id)                             the page of one failure
@@ -23,9 +24,10 @@ from kit.findings import Findings
 from kit.recorded import names as _recorded_names
 from kit.recorded import recorded as _recorded
 from kit.verify import verify
+from kit.xray import xray
 
 __version__ = "0.1.0"
-__all__ = ["KitError", "collect", "diagnose", "doctor", "load", "machine", "machines", "page", "verify"]
+__all__ = ["KitError", "collect", "diagnose", "doctor", "load", "machine", "machines", "page", "verify", "xray"]
 
 LIVE = "live"
 

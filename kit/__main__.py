@@ -17,8 +17,18 @@ from kit.errors import KitError
 from kit.facts import Facts
 
 
+class Help(argparse.HelpFormatter):
+    """Help in 80 columns.  argparse makes one of these for every argument, and to ask the terminal imports shutil."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, width=78)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
+
+    def __init__(self, **options: Any):
+        super().__init__(formatter_class=Help, **options)
 
     def error(self, message: str) -> NoReturn:
         raise KitError(f"{message}; see {self.prog} --help")
@@ -61,6 +71,13 @@ def parser() -> Parser:
     collect.set_defaults(run=run_collect)
     _python(collect)
     collect.add_argument("-o", "--output", metavar="FILE", help="where to write; stdout by default")
+
+    xray = verbs.add_parser("xray", help="would a compiled file load here, and run on this GPU; nothing is loaded")
+    xray.set_defaults(run=run_xray)
+    xray.add_argument("path", metavar="PATH", nargs="+", help="a .so, a wheel, a package's folder or an environment")
+    xray.add_argument("--against", metavar="EXE_OR_DIR", help="where it would have to load; by default where it lies")
+    _gpu(xray)
+    _json(xray)
 
     verify = verbs.add_parser("verify", help="run real operators in fresh processes")
     verify.set_defaults(run=run_verify)
@@ -108,6 +125,12 @@ def run_verify(arguments: Any) -> int:
     verification = kit.verify(arguments.python, require=arguments.require, gpu=arguments.gpu, progress=progress)
     _print(verification, arguments.json)
     return int(verification.verdict != "healthy")
+
+
+def run_xray(arguments: Any) -> int:
+    shown = kit.xray(arguments.path, against=arguments.against, gpu=arguments.gpu)
+    _print(shown, arguments.json)
+    return int(shown.verdict != "healthy")
 
 
 def run_page(arguments: Any) -> int:

@@ -1,4 +1,4 @@
-"""Facts about an environment: frozen dataclasses and their versioned JSON.  Nothing here reads a machine.
+"""Facts about an environment: frozen records and their versioned JSON.  Nothing here reads a machine.
 
 One :class:`Facts` describes one environment on one machine.  ``Facts.from_json(facts.to_json())`` is
 equal to ``facts``; a document of another schema, a truncated one or one with unknown fields is refused
@@ -8,17 +8,19 @@ with one clear :class:`~kit.errors.KitError`, never half read.
 import dataclasses
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
+from functools import cache
 from typing import Any, Optional, Union
 
 from kit import codec
 from kit.errors import KitError
+from kit.record import Record
 
 SCHEMA = 1
+MISSING_NAMED = 20  # an extension for another torch may lack hundreds of symbols
 
 
-@dataclass(frozen=True)
-class About:
+class About(Record):
     """Where the facts come from: ``collected`` on a machine, ``reconstructed`` from a report, or an ``example``."""
 
     name: str
@@ -26,8 +28,7 @@ class About:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Python:
+class Python(Record):
     """The interpreter under test.  ``path`` is its import path as a notebook or ``python -m`` sees it."""
 
     executable: str
@@ -46,8 +47,7 @@ class Python:
     path: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Distribution:
+class Distribution(Record):
     """One installed distribution, or what is left of one (``leftover``: its metadata folder begins with ``~``).
 
     ``requires`` holds all of torch's requirements, of others those on torch, numpy, triton, NVIDIA's libraries.
@@ -76,12 +76,83 @@ class Distribution:
         return normalise(self.name)
 
 
-@dataclass(frozen=True)
-class Torch:
+class Missing(Record):
+    """Something that a compiled file needs and the loader would not find.
+
+    ``kind`` is ``library``, ``version`` or ``symbol``; ``by`` the file that asks for ``what``, ``of`` the library
+    that should have the version or the symbol.  ``here`` is what there is instead: the newest version of that
+    library, or the path where a library lies unseen by the loader.
+    """
+
+    kind: str
+    what: str
+    by: str
+    of: Optional[str] = None
+    here: Optional[str] = None
+
+
+class Shadow(Record):
+    """A library that the loader takes before another one of its name, and that lacks what the other has.
+
+    ``how`` it is found: ``LD_LIBRARY_PATH``, ``RPATH``, ``RUNPATH``, ``/etc/ld.so.cache`` or a default folder.
+    """
+
+    name: str
+    taken: str
+    how: str
+    hidden: str
+
+
+class Binary(Record):
+    """One compiled file, read without loading it: what it needs, what it holds, and whether it would load.
+
+    ``format`` is ``ELF``, ``PE`` (Windows), ``Mach-O`` (macOS) or ``unknown``; only ELF is read.  ``cuda`` is the
+    CUDA that it was compiled with or needs (``'13.0'``, ``'13'``), ``architectures`` its machine code (``sm_90``,
+    ``sm_90a``), ``ptx`` its PTX (``compute_120``, of version ``ptx_isa``), ``partial`` what of both only the smaller
+    part of its kernels has.  ``glibc``, ``glibcxx`` and ``cxxabi`` are the newest versions that it asks for.
+    ``loads`` is what dlopen with RTLD_NOW answers in a fresh process after ``import torch``; None where that cannot
+    be known.  ``missing`` names at most :data:`MISSING_NAMED` things of each kind.
+    """
+
+    path: str
+    format: str = "ELF"
+    machine: Optional[str] = None
+    python_tag: Optional[str] = None
+    cuda: Optional[str] = None
+    architectures: tuple[str, ...] = ()
+    ptx: tuple[str, ...] = ()
+    ptx_isa: Optional[str] = None
+    partial: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    shadows: tuple[Shadow, ...] = ()
+    glibc: Optional[str] = None
+    glibcxx: Optional[str] = None
+    cxxabi: Optional[str] = None
+    loads: Optional[bool] = None
+    why: tuple[str, ...] = ()
+
+    @property
+    def device_code(self) -> bool:
+        """Whether it holds code for GPUs."""
+        return bool(self.architectures or self.ptx)
+
+    @property
+    def links_torch(self) -> bool:
+        """Whether it needs a library of torch itself."""
+        return any(name.startswith(("libtorch", "libc10")) for name in self.needs)
+
+    def lacks(self, kind: str) -> tuple[Missing, ...]:
+        """What is missing of one kind: ``library``, ``version`` or ``symbol``."""
+        return tuple(missing for missing in self.missing if missing.kind == kind)
+
+
+class Torch(Record):
     """torch as its files describe it: ``version.py``, the RECORD, and its own list of GPU architectures.
 
     ``cuda`` is ``'13.0'``, or None in a CPU build; ``architectures`` is like ``('sm_75', 'sm_120')`` and
-    empty where it could not be read.  File names are relative to the folder that holds ``torch``.
+    empty where it could not be read.  File names are relative to the folder that holds ``torch``; ``binaries``
+    are its compiled files that were read, ``torch/_C`` first, whose ``loads`` is that of ``import torch``.
     """
 
     location: str
@@ -94,6 +165,7 @@ class Torch:
     missing_files: tuple[str, ...] = ()
     changed_files: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
+    binaries: tuple[Binary, ...] = ()
 
     @property
     def minor(self) -> str:
@@ -115,13 +187,13 @@ class Torch:
         return bool(self.missing_files or self.changed_files or not self.readable)
 
 
-@dataclass(frozen=True)
-class Extension:
+class Extension(Record):
     """A distribution whose shared libraries link against torch.
 
     ``version`` is the fullest one known and ``origin`` the file that gave it; ``built_for_torch``
     (``'2.8'``) and ``built_for_cuda`` (``'12.6'`` or ``'cpu'``) come from its local part and are None
-    where it has none, as after a build from source.
+    where it has none, as after a build from source.  ``binaries`` are those of its ``libraries`` that link against
+    torch or hold GPU code, read.
     """
 
     package: str
@@ -136,6 +208,7 @@ class Extension:
     requires_torch: tuple[str, ...] = ()
     wheel_tags: tuple[str, ...] = ()
     older_than_torch: bool = False
+    binaries: tuple[Binary, ...] = ()
 
     @property
     def key(self) -> str:
@@ -153,8 +226,7 @@ class Extension:
         return plain and "+" not in self.version
 
 
-@dataclass(frozen=True)
-class Module:
+class Module(Record):
     """How ``import name`` resolves: kind is package, module, extension or namespace.
 
     ``distribution`` is the one that put it there, ``hides`` what stands behind it on the import path.
@@ -170,8 +242,7 @@ class Module:
     standard_library: bool = False
 
 
-@dataclass(frozen=True)
-class OtherPython:
+class OtherPython(Record):
     """Another interpreter that this session's variables or PATH point to, and its torch, if any."""
 
     how: str
@@ -179,8 +250,7 @@ class OtherPython:
     torch: Optional[str] = None
 
 
-@dataclass(frozen=True)
-class Gpu:
+class Gpu(Record):
     """One NVIDIA GPU.  ``capability`` is ``'12.0'``; ``wished`` marks one that was only asked for (``--gpu``)."""
 
     name: str
@@ -189,8 +259,7 @@ class Gpu:
     wished: bool = False
 
 
-@dataclass(frozen=True)
-class Driver:
+class Driver(Record):
     """The NVIDIA kernel driver; ``cuda`` is the newest CUDA it supports, ``source`` who said so."""
 
     version: str
@@ -198,16 +267,14 @@ class Driver:
     source: str = ""
 
 
-@dataclass(frozen=True)
-class Toolkit:
+class Toolkit(Record):
     """A CUDA toolkit with nvcc."""
 
     path: str
     version: str
 
 
-@dataclass(frozen=True)
-class Host:
+class Host(Record):
     """The machine around the interpreter.  ``pci_gpus`` counts NVIDIA display devices on the PCI bus,
     seen without any driver; ``device_nodes`` are NVIDIA's entries in ``/dev``."""
 
@@ -228,8 +295,7 @@ class Host:
     job: bool = False
 
 
-@dataclass(frozen=True)
-class Probe:
+class Probe(Record):
     """What a child process said to ``import``: status is its exit status, negative for a signal, None when
     it ran out of time; ``error`` the last line of its traceback or the end of stderr."""
 
@@ -242,8 +308,7 @@ class Probe:
         return self.status == 0
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Loaded(Record):
     """A module in the running process beside the same module on disk."""
 
     name: str
@@ -252,8 +317,7 @@ class Loaded:
     replaced: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Kernel:
+class Kernel(Record):
     """The running process, when the facts are its own.  ``replaced`` of a module lists loaded files that
     are no longer the ones on disk."""
 
@@ -261,16 +325,14 @@ class Kernel:
     modules: tuple[Loaded, ...] = ()
 
 
-@dataclass(frozen=True)
-class Unread:
+class Unread(Record):
     """Something that could not be read, and why."""
 
     what: str
     why: str
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(Record):
     """Everything known about one environment on one machine."""
 
     about: About
@@ -359,6 +421,7 @@ def compute_capability(text: str) -> str:
     return f"{match.group(1)}.{match.group(2) or 0}"
 
 
+@cache  # every rule asks for the same names
 def normalise(name: str) -> str:
     """A distribution name in its normal form (PEP 503): ``Torch_Scatter`` -> ``torch-scatter``."""
     return re.sub(r"[-_.]+", "-", name).lower()

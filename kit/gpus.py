@@ -56,6 +56,47 @@ def served(architectures: Iterable[str], capability: str) -> bool:
     return any(serves(a, capability) for a in architectures)
 
 
+def cuda_of_ptx(version: str) -> Optional[str]:
+    """The CUDA release that writes a PTX version and whose driver is the oldest to compile it: 9.0 -> ``'13.0'``."""
+    found: Optional[str] = table("ptx")["ptx"].get(version)
+    return found
+
+
+def runs_on(
+    architectures: Iterable[str],
+    ptx: Iterable[str],
+    ptx_isa: Optional[str],
+    capability: str,
+    driver: Optional[str],
+    partial: Iterable[str] = (),
+) -> tuple[bool, str]:
+    """Whether device code runs on a GPU of ``capability`` (``'12.0'``), and a sentence that says why.
+
+    ``driver`` is the newest CUDA that the driver supports, None where that is not known: then it is taken to be new
+    enough for PTX of version ``ptx_isa``.  What only the smaller part of the kernels has (``partial``) does not
+    count: the others would still fail.
+    """
+    few = set(partial)
+    fitting = [a for a in architectures if serves(a, capability)]
+    whole = [a for a in fitting if a not in few]
+    if whole:
+        return True, f"its {whole[-1]} code runs on a GPU of compute capability {capability}"
+    held = " ".join([*architectures, *ptx])
+    compiled = [p for p in ptx if serves(p, capability) and p not in few]
+    if fitting and not compiled:
+        return False, f"holds {held}, but {fitting[-1]} for a few of its kernels only"
+    if not compiled:
+        return False, f"holds {held}: nothing that runs on a GPU of compute capability {capability}"
+    needed = cuda_of_ptx(ptx_isa) if ptx_isa else None
+    if driver and needed and numbers(driver) < numbers(needed):
+        return (
+            False,
+            f"its {compiled[-1]} PTX needs a driver for CUDA {needed} or newer; this one is for CUDA {driver}",
+        )
+    with_driver = f" by a driver for CUDA {needed} or newer" if needed else " by the driver"
+    return True, f"its {compiled[-1]} PTX is compiled for compute capability {capability}{with_driver}"
+
+
 def minimum_driver(cuda: str, system: str = "Linux") -> Optional[str]:
     """The oldest driver that runs a program built with this CUDA, e.g. ``'12.8'`` -> ``'525.60.13'``."""
     major = cuda.partition(".")[0]

@@ -40,7 +40,7 @@ def pins() -> list[Requirement]:
 
 
 def test_the_core_is_small_and_the_lab_is_what_was_asked_for():
-    assert {r.name for r in CORE} == {"packaging", "pyelftools", "nvidia-ml-py"}
+    assert {r.name for r in CORE} == {"packaging", "nvidia-ml-py"}
     assert {r.name for r in EXTRAS["lab"]} == {
         "jupyterlab",
         "ipywidgets",

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import sys
 import types
 
@@ -288,6 +289,22 @@ def test_libstdcxx_of_the_interpreters_prefix_comes_first(machine):
     assert machine.facts()["libstdcxx"] == "GLIBCXX_3.4.30"
     machine.file("/opt/conda/lib/libstdc++.so.6", b"GLIBCXX_3.4.33\0GLIBCXX_3.4.5\0")
     assert machine.facts(prefix="/opt/conda")["libstdcxx"] == "GLIBCXX_3.4.33"
+    machine.file("/opt/conda/lib/libstdc++.so.6", b"")  # which cannot be mapped
+    assert machine.facts(prefix="/opt/conda")["libstdcxx"] == "GLIBCXX_3.4.30"
+
+
+def test_programs_are_found_as_shutil_finds_them(machine, monkeypatch):
+    monkeypatch.chdir(machine.root)
+    machine.file("one/plain")
+    machine.file("one/folder/x")
+    for name in ("two/plain", "two/folder", "three/plain", "three/c++", "here"):
+        machine.file(name, executable=True)
+    folders = [str(machine.root / name) for name in ("none", "one", "two", "three")]
+    paths = ["", ":", "nonsense", "two", os.pathsep.join(folders), os.pathsep.join([*folders, ""])]
+    for path in paths:
+        for name in ("plain", "folder", "c++", "here", "gone", "three/c++", "./here", str(machine.root / "here")):
+            assert host.which(name, path) == shutil.which(name, path=path), (name, path)
+    assert host.which("plain", paths[-1]) == str(machine.root / "two" / "plain")
 
 
 def test_os_release(machine):

@@ -3,12 +3,11 @@
 import dataclasses
 import json
 import os
-import shutil
 import sys
 from typing import Any, Optional
 
 from kit import redact
-from kit.collect import host, inside, kernel, probe
+from kit.collect import binary, host, inside, kernel, probe
 from kit.collect.run import run
 from kit.errors import KitError
 from kit.facts import Facts
@@ -33,7 +32,8 @@ def collect(
     """
     own = python is None
     executable = sys.executable if python is None else interpreter(python)
-    data: dict[str, Any] = inside.collect() if own else _inside(executable, limit)
+    data = read_inside(python, limit)
+    read_binaries(data)
     machine = host.collect(data["python"]["prefix"], data["python"]["path"])
     data["unread"] += machine.pop("unread")
     data["host"] = machine
@@ -48,6 +48,24 @@ def collect(
     return dataclasses.replace(facts, probes=tuple(dataclasses.replace(p, error=redact(p.error)) for p in tried))
 
 
+def read_inside(python: Optional[str] = None, limit: float = INSIDE_LIMIT) -> dict[str, Any]:
+    """What :mod:`kit.collect.inside` says in the interpreter ``python``, or of this process; nothing is redacted."""
+    data: dict[str, Any] = inside.collect() if python is None else _inside(interpreter(python), limit)
+    return data
+
+
+def read_binaries(data: dict[str, Any]) -> None:
+    """Add the X-ray of torch and of its extensions: of files that link against torch or hold code for GPUs."""
+    torch = data["torch"]
+    if torch is None or sys.platform != "linux":
+        return
+    target = binary.Target.of(data)
+    torch["binaries"] = list(target.torch(torch["location"]))
+    for extension in data["extensions"]:
+        files = [(os.path.join(extension["location"], name), name) for name in extension["libraries"]]
+        extension["binaries"] = [row for path, name in files for row in target.extension(path, name)]
+
+
 def redactor() -> Any:
     """The redaction for this user on this machine."""
     user = os.environ.get("USER") or os.environ.get("USERNAME") or os.path.basename(os.path.expanduser("~"))
@@ -56,6 +74,8 @@ def redactor() -> Any:
 
 def interpreter(python: str) -> str:
     """The absolute path of an interpreter that was named by path or command; KitError says what is wrong."""
+    import shutil  # with the compression libraries; only this needs it
+
     given = os.path.expanduser(python)
     if os.path.isdir(given):
         inner = [os.path.join(given, *p) for p in (("bin", "python"), ("Scripts", "python.exe"), ("python.exe",))]

@@ -4,9 +4,9 @@ Every reader returns what it saw or records why it could not; none raises.  ``ro
 injected so that tests can show any machine.
 """
 
+import mmap
 import os
 import re
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional
@@ -32,6 +32,11 @@ def collect(
     libstdc++, and NVIDIA's wheels put nvcc below site-packages.
     """
     return Reader(prefix, path, os.environ if env is None else env, root, run).facts()
+
+
+def gpus() -> Any:
+    """(GPUs, driver) of this machine, as in :class:`kit.facts.Host`."""
+    return Reader("", (), os.environ, "/", run_command).gpus()
 
 
 class Reader:
@@ -108,7 +113,7 @@ class Reader:
         return outcome
 
     def which(self, name: str) -> Optional[str]:
-        return shutil.which(name, path=self.env.get("PATH", ""))
+        return which(name, self.env.get("PATH", ""))
 
     # -- the operating system
 
@@ -140,10 +145,11 @@ class Reader:
             "/usr/lib64",
             "/usr/lib",
         ):
+            file = os.path.join(self.root, folder.lstrip("/"), "libstdc++.so.6")
             try:
-                with open(os.path.join(self.root, folder.lstrip("/"), "libstdc++.so.6"), "rb") as stream:
-                    versions = re.findall(rb"GLIBCXX_3\.4\.(\d+)\0", stream.read())
-            except OSError:
+                with open(file, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as library:
+                    versions = re.findall(rb"GLIBCXX_3\.4\.(\d+)\0", library)
+            except (OSError, ValueError):  # an empty file cannot be mapped
                 continue
             if versions:
                 return f"GLIBCXX_3.4.{max(map(int, versions))}"
@@ -290,6 +296,17 @@ class Reader:
             if self.which(command):
                 return name, False
         return None, False
+
+
+def which(name: str, path: str) -> Optional[str]:
+    """``shutil.which``, on POSIX without shutil: it loads the compression libraries, a fortieth of `kit doctor`."""
+    if os.name == "nt":
+        import shutil
+
+        return shutil.which(name, path=path)
+    folders = [""] if os.path.dirname(name) else path.split(os.pathsep) if path else []
+    files = (os.path.join(folder, name) for folder in folders)
+    return next((file for file in files if os.access(file, os.X_OK) and not os.path.isdir(file)), None)
 
 
 def uname() -> Sequence[str]:
