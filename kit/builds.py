@@ -15,6 +15,8 @@ from kit.findings import Cost, Fix
 PYTORCH_INDEX = "https://download.pytorch.org/whl/"
 PYG_PAGES = "https://data.pyg.org/whl/"
 PYG = ("torch-scatter", "torch-sparse", "torch-cluster", "torch-spline-conv")
+# They have no GPU code, by design.
+WITHOUT_GPU_CODE = frozenset(["torchtext", "torchdata"])
 # Newest source releases on the package index, 2026-11-21; the wheels on PyG's pages carry the same versions.
 PYG_VERSIONS = {
     "torch-scatter": "2.1.2",
@@ -137,6 +139,13 @@ def extension_fixes(extension: Extension, facts: Facts) -> list[Fix]:
     return fixes
 
 
+def same_again(extension: Extension, facts: Facts) -> list[Fix]:
+    """What brings back the files of an extension that fits its torch: the wheel, or the build that it came from."""
+    if extension.built_from_source or matching_wheel(extension, facts) is not None:
+        return extension_fixes(extension, facts)
+    return [Fix("install-matching-wheel", f"Install {extension.key} {extension.version} again, past pip's cache")]
+
+
 def matching_wheel(extension: Extension, facts: Facts) -> Optional[Fix]:
     """install-matching-wheel with page, pin and ``--only-binary``; None where no wheel is known to exist."""
     torch = facts.torch
@@ -160,7 +169,11 @@ def matching_wheel(extension: Extension, facts: Facts) -> Optional[Fix]:
         page = ("--index-url", PYTORCH_INDEX + cuda)
     else:
         return None
-    argv = pip(facts, "install", "--no-deps", "--no-cache-dir", "--only-binary=:all:", pin, *page)
+    # Where the version is the same and the build another, pip would find nothing to do.
+    wanted = pin.partition("==")[2]
+    same = extension.version == wanted or (wanted[-1] == "*" and extension.version.startswith(wanted[:-1]))
+    again = ("--force-reinstall",) if same else ()
+    argv = pip(facts, "install", *again, "--no-deps", "--no-cache-dir", "--only-binary=:all:", pin, *page)
     return Fix(
         "install-matching-wheel",
         f"Install the {extension.key} that fits torch {torch.minor}, {torch.build}",
@@ -177,7 +190,7 @@ def rebuild(extension: Extension, facts: Facts) -> Optional[Fix]:
         return None
     name, env, why = extension.key, {}, f"Compile {extension.key} against torch {torch.minor}"
     seconds = BUILD_SECONDS
-    if torch.cuda:
+    if torch.cuda and name not in WITHOUT_GPU_CODE:
         listed = sorted({g.capability or gpus.capability_of(g.name) or "" for g in facts.host.gpus} - {""})
         env = {"FORCE_CUDA": "1", "TORCH_CUDA_ARCH_LIST": ";".join(listed) or "8.9;9.0;12.0"}
         major = torch.cuda.partition(".")[0]

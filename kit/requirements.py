@@ -12,6 +12,9 @@ def contradicts(requirements: Iterable[str], facts: Facts) -> list[str]:
     Markers are evaluated for the interpreter of the facts, not for the one that runs this; requirements
     of extras are left out, and one that cannot be parsed is passed over, as pip does for old metadata.
     """
+    requirements = tuple(requirements)
+    if not requirements:
+        return []
     installed = {dist.key: dist for dist in reversed(facts.distributions) if not dist.leftover}
     return [
         said for text in requirements if not _plainly_met(text, installed) for said in _unmet(text, installed, facts)

@@ -6,7 +6,16 @@ import re
 import pytest
 
 import kit
-from kit.builds import choose_torch, cuda_of, extension_fixes, matching_wheel, rebuild, token, torch_fix
+from kit.builds import (
+    choose_torch,
+    cuda_of,
+    extension_fixes,
+    matching_wheel,
+    rebuild,
+    same_again,
+    token,
+    torch_fix,
+)
 from kit.data import table
 from kit.facts import Driver, Extension, Gpu, Toolkit
 from kit.gpus import capability_of, driver_runs, minimum_driver, numbers, served, serves
@@ -297,6 +306,36 @@ def test_torchs_own_companions_count_in_step(package, torch, pin):
 def test_a_nightly_has_no_companion_among_the_releases(package):
     assert scatter_for("2.15.0.dev20261101+cu130", package=package) is None
     assert scatter_for("1.13.1+cu117", package=package) is None
+
+
+@pytest.mark.parametrize(
+    ("version", "again"),
+    [("0.28.0+cu130", True), ("0.28.1", True), ("0.27.0+cpu", False), ("0.2.8", False)],
+)
+def test_the_same_version_of_another_build_is_installed_over_itself(version, again):
+    # Else pip finds `torchvision==0.28.*` satisfied and does nothing.
+    extension = Extension("torchvision", version, "x", "/x", ("torchvision",))
+    fix = matching_wheel(extension, machine(ADA, "580.95.05", torch="2.13.0+cpu"))
+    assert ("--force-reinstall" in fix.argv) is again
+    assert {"--no-deps", "--no-cache-dir", "--only-binary=:all:", "--index-url"} <= set(fix.argv)
+
+
+def test_the_files_of_an_extension_that_fits_come_from_where_they_came():
+    facts = machine(ADA, "580.95.05", scatter=True)  # no wheel for this torch
+    assert [fix.kind for fix in same_again(facts.extensions[0], facts)] == ["rebuild-extension", "change-torch"]
+    fits = Extension(
+        "torchfits", "1.2.0", "x", "/x", ("torchfits",), wheel_tags=("cp311-cp311-manylinux_2_28_x86_64",)
+    )
+    (fix,) = same_again(fits, facts)
+    assert (fix.kind, fix.argv) == ("install-matching-wheel", None) and "torchfits 1.2.0 again" in fix.why
+    facts = machine(ADA, "580.95.05", torch="2.8.0+cu128")
+    vision = Extension("torchvision", "0.23.0+cu128", "x", "/x", ("torchvision",))
+    assert "--force-reinstall" in same_again(vision, facts)[0].argv
+
+
+def test_what_has_no_gpu_code_is_compiled_without_nvcc():
+    fix = rebuild(Extension("torchtext", "0.18.0", "x", "/x", ("torchtext",)), machine(ADA, "580.95.05"))
+    assert fix.env == {} and "nvcc" not in fix.why
 
 
 def test_unknown_packages_have_no_page():

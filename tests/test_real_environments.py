@@ -16,12 +16,13 @@ import kit
 LAB = kit.collect()
 
 
-def doctor(environment: Environment, *options: str, cwd: "Path | None" = None) -> dict[str, Any]:
+def doctor(environment: Environment, *options: str, cwd: "Path | None" = None, **env: str) -> dict[str, Any]:
     """``kit doctor --json`` of an environment, run as a person runs it: from the lab's Python."""
     where = cwd or environment.folder / "empty"
     where.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "kit", "doctor", "--json", "--python", str(environment.python), *options]
-    done = subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=300, env=_environ())
+    active = {**_environ(), **env}
+    done = subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=300, env=active)
     assert done.stderr == ""
     assert done.returncode in (0, 1)
     answer: dict[str, Any] = json.loads(done.stdout)
@@ -92,7 +93,209 @@ def test_torchvision_with_cuda_beside_a_cpu_torch(environment: Environment) -> N
     assert ids(answer) == ["extension-cuda-mismatch"]
     evidence = "\n".join(answer["findings"][0]["evidence"])
     assert "torchvision/version.py: torchvision 0.28.0+cu130" in evidence
+    assert "torchvision/_C.so: libtorch_cuda.so is not found" in evidence
     assert "operator torchvision::nms does not exist" in evidence
+    # The version is the same, so that pip would otherwise find the requirement satisfied.
+    assert "--force-reinstall" in answer["findings"][0]["fix"][0]["argv"]
+
+
+@pytest.mark.network
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="this torchtext has wheels up to Python 3.12")
+def test_extension_of_another_torch_that_its_metadata_does_not_name(environment: Environment) -> None:
+    environment.share("torch")
+    environment.pip_install("--no-deps", "torchtext==0.18.0")  # it requires torch>=2.3 and was built for 2.3
+    assert "undefined symbol" in environment.run("-c", "import torch, torchtext").stderr  # it really fails
+    answer = doctor(environment)
+    assert ids(answer) == ["extension-torch-mismatch"]
+    finding = answer["findings"][0]
+    assert (finding["package"], finding["severity"]) == ("torchtext", "error")
+    evidence = "\n".join(finding["evidence"])
+    assert "torchtext/lib/libtorchtext.so: undefined symbol torch::" in evidence
+    assert "built with the old C++ string ABI" in evidence
+    assert "_torchtext.so" not in evidence  # it is loaded after the library that it needs
+
+
+@pytest.mark.network
+@pytest.mark.skipif(sys.version_info[:2] not in ((3, 10), (3, 11), (3, 12)), reason="this xformers has no wheel")
+def test_extension_of_another_torch_whose_import_does_without(environment: Environment) -> None:
+    environment.share("torch", "numpy")
+    environment.pip_install("--no-deps", "xformers==0.0.28.post3")
+    done = environment.run("-c", "import torch, xformers")
+    assert done.returncode == 0  # it only warns
+    assert "can't load C++/CUDA extensions" in done.stderr
+    answer = doctor(environment)
+    assert [(f["failure"], f["severity"]) for f in answer["findings"]] == [("extension-torch-mismatch", "warning")]
+    assert "without _C.so" in answer["findings"][0]["summary"]
+
+
+@pytest.mark.network
+def test_extension_with_files_for_each_torch(environment: Environment) -> None:
+    environment.share("torch", "numpy")
+    environment.pip_install("--no-deps", "vesin-torch==0.6.2")
+    answer = doctor(environment)
+    loads = [binary["loads"] for binary in answer["facts"]["extensions"][0]["binaries"]]
+    assert loads.count(True) == 1 and False in loads
+    assert (answer["verdict"], answer["facts"]["probes"]) == ("healthy", [])
+
+
+@pytest.mark.network
+@pytest.mark.skipif(not (LAB.torch and LAB.torch.minor == "2.13"), reason="this torchfits is for torch 2.13")
+def test_extension_without_a_library_that_it_bundles(environment: Environment) -> None:
+    environment.share("torch", "numpy")
+    environment.pip_install("--no-deps", "torchfits==1.2.0")
+    assert environment.run("-c", "import torch, torchfits._C").returncode == 0
+    assert doctor(environment)["findings"] == []
+    library = next((environment.site / "torchfits.libs").glob("libbz2*"))
+    library.unlink()
+    said = environment.run("-c", "import torch, torchfits._C").stderr
+    assert f"{library.name}: cannot open shared object file" in said  # it really fails
+    answer = doctor(environment)
+    assert ids(answer) == ["library-not-found"]
+    finding = answer["findings"][0]
+    assert library.name in finding["summary"]
+    assert f"torchfits.libs/{library.name}: missing, although its RECORD lists it" in finding["evidence"]
+    assert finding["severity"] == "warning"  # `import torchfits` alone loads none of it
+    assert finding["fix"][0]["kind"] == "install-matching-wheel"
+
+
+def test_another_library_in_front_of_torchs_own(environment: Environment) -> None:
+    environment.share("torch")
+    front = environment.folder / "front"
+    front.mkdir()
+    libraries = environment.site / "torch" / "lib"
+    shutil.copy(libraries / "libtorch_global_deps.so", front / "libc10.so")  # any library that is not torch's own
+    assert "undefined symbol" in environment.run("-c", "import torch", LD_LIBRARY_PATH=str(front)).stderr
+    answer = doctor(environment, LD_LIBRARY_PATH=str(front))
+    assert ids(answer) == ["library-shadowed"]
+    finding = answer["findings"][0]
+    assert finding["package"] == "torch" and str(front) in finding["summary"]
+    assert f"{libraries / 'libc10.so'}: has what is missing" in finding["evidence"]
+
+    # What the finding proposes really helps, and without the variable nothing is wrong.
+    argv = finding["fix"][0]["argv"]
+    done = subprocess.run(argv, env={**os.environ, "LD_LIBRARY_PATH": str(front)}, capture_output=True, timeout=120)
+    assert done.returncode == 0
+    assert doctor(environment)["verdict"] == "healthy"
+
+
+@pytest.mark.skipif(not (LAB.torch and LAB.torch.cuda), reason="the lab's torch has no NVIDIA libraries")
+def test_cuda_torch_without_one_of_nvidias_libraries(environment: Environment) -> None:
+    environment.share("torch", *(d.name for d in LAB.distributions if d.key.startswith("nvidia-")))
+    next(environment.site.glob("nvidia/*/lib/libcusparseLt.so*")).unlink()
+    assert "libcusparseLt" in environment.run("-c", "import torch").stderr  # it really fails
+    answer = doctor(environment)
+    assert ids(answer) == ["library-not-found"]
+    assert any("cusparselt" in word for word in answer["findings"][0]["fix"][0]["argv"])
+
+
+GCC = shutil.which("gcc")
+needs_gcc = pytest.mark.skipif(GCC is None, reason="gcc, to make libraries that fail, is not installed")
+
+
+def compiled(environment: Environment, folder: Path, name: str, source: str, *options: str) -> Path:
+    """A shared library, made of one line of C."""
+    folder.mkdir(parents=True, exist_ok=True)
+    code = environment.folder / "code.c"
+    code.write_text(source)
+    library = folder / name
+    done = subprocess.run(
+        [str(GCC), "-shared", "-fPIC", "-o", str(library), str(code), *options], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return library
+
+
+def stub(environment: Environment, soname: str, *versions: str) -> Path:
+    """A library of this name, of which each version has a function: ``future_0``, ``future_1``, ..."""
+    symbols = "".join(f"{version} {{ global: future_{i}; }};\n" for i, version in enumerate(versions))
+    script = environment.folder / "versions.map"
+    script.write_text(symbols)
+    source = "".join(f"int future_{i}(void) {{ return {i}; }}\n" for i in range(max(len(versions), 1)))
+    options = [f"-Wl,--version-script={script}"] if versions else []
+    return compiled(environment, environment.folder / "stubs", soname, source, f"-Wl,-soname,{soname}", *options)
+
+
+TAKES = "int future_0(void);\nint call(void) { return future_0(); }\n"
+
+
+def extension_that_needs(environment: Environment, *libraries: Path, source: str = TAKES, code: str = "") -> None:
+    """A package ``future`` with a compiled file that links against torch and against ``libraries``."""
+    linked = [str(library) for library in (environment.site / "torch" / "lib" / "libc10.so", *libraries)]
+    options = ("-Wl,--no-as-needed", *linked, "-Wl,--allow-shlib-undefined", "-Wl,-z,lazy")
+    compiled(environment, environment.site / "future", "_C.so", source, *options)
+    load = "import ctypes, os, torch\nctypes.CDLL(os.path.join(os.path.dirname(__file__), '_C.so'), os.RTLD_NOW)\n"
+    (environment.site / "future" / "__init__.py").write_text(code or load)
+    metadata = environment.site / "future-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: future\nVersion: 1.0\nRequires-Dist: torch\n")
+    (metadata / "RECORD").write_text("future/__init__.py,,\nfuture/_C.so,,\n")
+
+
+@needs_gcc
+@pytest.mark.parametrize(
+    ("soname", "version", "id"),
+    [
+        ("libc.so.6", "GLIBC_9.99", "libc-too-old"),
+        ("libm.so.6", "GLIBC_9.99", "libc-too-old"),
+        ("libstdc++.so.6", "GLIBCXX_3.4.99", "libstdcxx-too-old"),
+        ("libstdc++.so.6", "CXXABI_1.3.99", "libstdcxx-too-old"),
+    ],
+)
+def test_extension_from_a_newer_system(environment: Environment, soname: str, version: str, id: str) -> None:
+    environment.share("torch")
+    extension_that_needs(environment, stub(environment, soname, version))
+    assert f"version `{version}' not found (required by" in environment.run("-c", "import future").stderr
+    answer = doctor(environment)
+    assert ids(answer) == [id]
+    finding = answer["findings"][0]
+    assert (finding["package"], finding["severity"]) == ("future", "error")
+    assert f"_C.so needs {version}; {soname}" in finding["summary"]
+    assert any(line.startswith("import future, in a process of its own: OSError") for line in finding["evidence"])
+
+
+@needs_gcc
+def test_old_libstdcxx_in_front_of_the_systems(environment: Environment) -> None:
+    environment.share("torch")
+    old = stub(environment, "libstdc++.so.6", "GLIBCXX_3.4", "CXXABI_1.3").parent
+    said = environment.run("-c", "import torch", LD_LIBRARY_PATH=str(old)).stderr
+    assert "libstdc++.so.6: version `" in said  # it really fails
+    answer = doctor(environment, LD_LIBRARY_PATH=str(old))
+    assert ids(answer) == ["library-shadowed"]
+    assert f"{old}/libstdc++.so.6: taken, by LD_LIBRARY_PATH" in answer["findings"][0]["evidence"]
+
+
+@needs_gcc
+def test_extension_that_needs_a_library_which_is_not_here(environment: Environment) -> None:
+    environment.share("torch")
+    extension_that_needs(environment, stub(environment, "libfuture.so.7"))
+    assert "libfuture.so.7: cannot open shared object file" in environment.run("-c", "import future").stderr
+    answer = doctor(environment)
+    assert ids(answer) == ["library-not-found"]
+    assert answer["findings"][0]["severity"] == "error"
+    assert "future/_C.so: libfuture.so.7 is not found" in answer["findings"][0]["evidence"]
+
+
+@needs_gcc
+def test_plug_in_for_an_ffmpeg_that_is_not_here_is_nothing(environment: Environment) -> None:
+    environment.share("torch")
+    extension_that_needs(environment, stub(environment, "libavutil.so.58"), code="import torch\n")
+    answer = doctor(environment)
+    assert answer["facts"]["extensions"][0]["binaries"][0]["loads"] is False
+    assert (answer["verdict"], answer["facts"]["probes"]) == ("healthy", [])
+
+
+@needs_gcc
+def test_build_without_a_tag_against_another_torch(environment: Environment) -> None:
+    environment.share("torch")
+    symbol = "_ZN3c1015gone_since_longERKSs"  # c10::gone_since_long(std::string const&), with the old string
+    source = f"int {symbol}(void);\nint call(void) {{ return {symbol}(); }}\n"
+    extension_that_needs(environment, source=source)
+    assert f"undefined symbol: {symbol}" in environment.run("-c", "import future").stderr
+    answer = doctor(environment)
+    assert ids(answer) == ["extension-torch-mismatch"]
+    evidence = "\n".join(answer["findings"][0]["evidence"])
+    assert "c10::gone_since_long" in evidence and "the old C++ string ABI" in evidence
+    assert f"undefined symbol: {symbol}" in evidence
 
 
 @pytest.mark.network

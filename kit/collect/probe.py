@@ -2,8 +2,9 @@
 
 import re
 from functools import partial
-from typing import Callable
+from typing import Callable, Optional
 
+from kit import causes
 from kit.collect.run import Outcome, run, side_by_side
 from kit.facts import Extension, Facts, Probe
 from kit.requirements import contradicts
@@ -29,11 +30,25 @@ def doubts(facts: Facts) -> list[str]:
     torch = facts.torch
     if torch is None:
         return []
-    names = [e.modules[0] for e in facts.extensions if e.modules and _doubtful(e, facts)]
+    doubtful = [import_name(e) for e in facts.extensions if _doubtful(e, facts)]
+    names = [name for name in doubtful if name]
     lacking = [d for d in facts.distributions if d.key == "torch" and contradicts(d.requires, facts)]
-    if names or torch.damaged or lacking or _mixed(facts):
+    if names or torch.damaged or lacking or _mixed(facts) or causes.cause_in_torch(torch):
         return ["torch", *names]
     return []
+
+
+def import_name(extension: Extension) -> Optional[str]:
+    """What to import of this extension: of the names that its metadata states, the one that has its libraries."""
+    folders = [file.partition("/")[0] for file in (*extension.libraries, *extension.missing_files)]
+    stated = [name for name in extension.modules if name in folders]
+    if stated:
+        return stated[0]
+    own = extension.key.replace("-", "_")
+    if own in extension.modules or not extension.modules:
+        return own if extension.modules else None
+    # Some wheels state "benchmarks" or "dist", which setuptools found beside the package.
+    return next((name for name in folders if name.isidentifier()), extension.modules[0])
 
 
 def _doubtful(extension: Extension, facts: Facts) -> bool:
@@ -44,7 +59,15 @@ def _doubtful(extension: Extension, facts: Facts) -> bool:
     other_cuda = extension.built_for_cuda not in (None, "cpu", torch.cuda)
     other_cuda |= torch.cuda is None and bool(extension.libraries_for("cuda"))
     pinned_other = contradicts(extension.requires_torch, facts)
-    return bool(other_torch or other_cuda or pinned_other or extension.missing_files or extension.older_than_torch)
+    if other_torch or other_cuda or pinned_other or extension.missing_files:
+        return True
+    if causes.cause(extension, facts) or causes.for_others_only(extension, facts):
+        return True
+    if causes.of_another_cuda(extension, facts):
+        return True
+    # The age of files is a doubt only where they were not read themselves.
+    read = bool(torch.binaries) and all(binary.loads is not None for binary in extension.binaries)
+    return extension.older_than_torch and not read
 
 
 def _mixed(facts: Facts) -> bool:

@@ -15,19 +15,18 @@ import importlib
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
 from typing import Any, Callable
 
 from kit.facts import Facts
 from kit.findings import Finding
+from kit.record import Record
 
 SECTIONS = ("What it means", "How it is found", "Example", "Fix", "Known limits")
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(Record):
     """The page of a failure; a notebook shows it as Markdown."""
 
     text: str
@@ -42,8 +41,7 @@ class Page:
         return {"text/plain": self.text, "text/markdown": f"**{title}**\n{body}"}
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(Record):
     """One failure file, checked: its id, its page and its functions."""
 
     id: str
@@ -71,7 +69,8 @@ def failure(id: str) -> Failure:
 def _load(module: ModuleType) -> Failure:
     id = module.__name__.rpartition(".")[2].replace("_", "-")
     page = module.__doc__ or ""
-    headings = tuple(re.findall(r"^(.+)\n-{3,}$", page, re.M))
+    lines = page.split("\n")
+    headings = tuple(line for line, below in zip(lines, lines[1:]) if below[:3] == "---" and not below.strip("-"))
     if headings != SECTIONS:
         raise ValueError(f"{id}: the page must have the sections {SECTIONS}, it has {headings}")
     return Failure(

@@ -7,8 +7,8 @@ interrupted, or one of the packages that it imports is missing.  That is neither
 
 How it is found
 ---------------
-The extension's RECORD lists shared libraries that are not there, or its import in a child process failed with a
-message that speaks neither of symbols nor of CUDA.
+The extension's RECORD lists shared libraries that are not there, one of them is damaged or for another Python, or
+its import in a child process failed with a message that speaks neither of symbols nor of CUDA.
 
 Example
 -------
@@ -21,7 +21,7 @@ Where its import names another module that is missing, install what brings that 
 
 Known limits
 ------------
-An extension whose files are all there is not imported by the doctor; ``kit verify`` does that.
+An extension whose files are all there and would load is not imported by the doctor; ``kit verify`` does that.
 """
 
 import dataclasses
@@ -29,9 +29,9 @@ import re
 from collections.abc import Iterator
 from typing import Optional
 
-from kit.builds import extension_fixes
+from kit.builds import same_again
 from kit.facts import Extension, Facts, Probe
-from kit.failures._loading import other_cuda, other_torch, outcome, probe_of, says_cuda, says_symbols
+from kit.failures._loading import for_another_python, judge, lacks
 from kit.findings import Finding, Fix
 from kit.recorded import recorded
 
@@ -43,17 +43,12 @@ def find(facts: Facts) -> Iterator[Finding]:
     if facts.torch is None:
         return
     for extension in facts.extensions:
-        probe = probe_of(extension, facts)
-        failed = probe is not None and not probe.ok
-        if probe is not None and probe.ok:
-            continue  # it loads: what is missing is not needed
-        if not (failed or extension.missing_files) or says_cuda(probe) or says_symbols(probe):
+        verdict = judge(extension, facts)
+        if verdict.failure != "extension-broken":
             continue
-        if other_torch(extension, facts) or other_cuda(extension, facts):
-            continue  # extension-torch-mismatch or extension-cuda-mismatch says more
         evidence = [f"{file}: missing, although its RECORD lists it" for file in extension.missing_files[:4]]
-        if failed and probe is not None:
-            evidence.append(f"import {probe.imports}, in a process of its own: {outcome(probe)}")
+        evidence += lacks(verdict.binaries or for_another_python(extension, facts), extension)
+        evidence += verdict.confirmation()
         yield Finding(
             "extension-broken",
             "error",
@@ -61,7 +56,7 @@ def find(facts: Facts) -> Iterator[Finding]:
             f"{extension.key} {'is damaged' if extension.missing_files else 'cannot be imported'}. "
             f"torch {facts.torch.version} works, {extension.key} {extension.version} does not.",
             (f"{extension.origin}: {extension.package} {extension.version}", *evidence),
-            tuple(_fixes(extension, probe, facts)),
+            tuple(_fixes(extension, verdict.probe, facts)),
         )
 
 
@@ -70,8 +65,7 @@ def _fixes(extension: Extension, probe: Optional[Probe], facts: Facts) -> list[F
     if absent and absent.group(1) not in extension.modules and not extension.missing_files:
         # By hand: a module's name is not always that of the package that brings it.
         return [Fix("change-package-version", f"Install the package that brings the module {absent.group(1)}")]
-    again = Fix("install-matching-wheel", f"Install {extension.key} {extension.version} again")
-    return extension_fixes(extension, facts) or [again]
+    return same_again(extension, facts)
 
 
 def example() -> Facts:
@@ -82,6 +76,7 @@ def example() -> Facts:
         extension,
         libraries=tuple(file for file in extension.libraries if file != removed),
         missing_files=(removed,),
+        binaries=tuple(binary for binary in extension.binaries if binary.path != removed),
     )
     said = f"ImportError: Could not find module '_scatter_cpu' in {extension.location}/torch_scatter"
     return dataclasses.replace(

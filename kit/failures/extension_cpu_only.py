@@ -9,8 +9,9 @@ cleanly and even ``scatter_add`` works; ``scatter_max``, ``scatter_min`` and ``s
 
 How it is found
 ---------------
-torch is a CUDA build, and the extension's folder holds ``*_cpu.so`` and no ``*_cuda.so``, or its version carries
-``cpu`` as its build tag.  Without a GPU in sight it is a warning, as nothing fails yet; with one, an error.
+torch is a CUDA build, and none of the extension's compiled files holds GPU code or needs ``libtorch_cuda.so``.
+Where they could not be read: its folder holds ``*_cpu.so`` and no ``*_cuda.so``, or its version carries ``cpu`` as
+its build tag.  Without a GPU in sight it is a warning, as nothing fails yet; with one, an error.
 
 Example
 -------
@@ -23,19 +24,31 @@ architecture.  Both replace only the extension.  The kernel has to be restarted.
 
 Known limits
 ------------
-Extensions that are one file for CPU and GPU (pyg-lib) are only judged by their build tag.
+Only packages whose purpose is CUDA code are judged by what their files hold; torchaudio, torchtext and torchcodec
+have none by design.
 """
 
 import dataclasses
 import re
 from collections.abc import Iterator
 
-from kit.builds import extension_fixes
-from kit.facts import Extension, Facts
+from kit.builds import WITHOUT_GPU_CODE, extension_fixes
+from kit.facts import Binary, Extension, Facts
 from kit.findings import Finding
 from kit.recorded import recorded
 
 RANK = 40
+# Their purpose is CUDA code: a build without it is half of them.
+FOR_CUDA = frozenset(
+    "torch-scatter torch-sparse torch-cluster torch-spline-conv pyg-lib torchvision xformers flash-attn mmcv "
+    "mmcv-full detectron2 pytorch3d natten torchsparse mamba-ssm causal-conv1d tinycudann".split()
+)
+_GPU_LIBRARIES = (
+    *("libtorch_cuda", "libc10_cuda", "libtorch_hip", "libc10_hip", "libamdhip"),
+    *("libcud", "libcub", "libcus", "libcufft", "libcurand", "libnv", "libnccl"),
+)
+# Those whose build for the CPU lacks next to nothing.
+NOT_FOR_CUDA = WITHOUT_GPU_CODE | {"torchaudio", "torchcodec"}
 INSTEAD = "Reinstalling it with plain pip would compile the same CPU build again, and take pip's cached wheel first."
 
 
@@ -61,9 +74,15 @@ def find(facts: Facts) -> Iterator[Finding]:
 
 
 def _evidence(extension: Extension) -> list[str]:
+    if extension.key in NOT_FOR_CUDA or any(map(_for_cuda, extension.binaries)):
+        return []
     if extension.built_for_cuda == "cpu":
         return [f"{extension.origin}: {extension.version}, a CPU build by its tag"]
     cpu = extension.libraries_for("cpu")
+    read = [binary.path for binary in extension.binaries if binary.format == "ELF" and binary.machine]
+    if not cpu and read and extension.key in FOR_CUDA:
+        more = f"; nor do {len(read) - 1} more files" if len(read) > 1 else ""
+        return [f"{read[0]}: holds no GPU code, and does not need libtorch_cuda{more}"]
     if not cpu or extension.libraries_for("cuda"):
         return []
     missing = re.sub(r"_cpu\.(so|pyd)$", r"_cuda.\1", cpu[0]).rpartition("/")[2]
@@ -75,8 +94,14 @@ def _evidence(extension: Extension) -> list[str]:
     return evidence
 
 
+def _for_cuda(binary: Binary) -> bool:
+    return binary.device_code or any(name.startswith(_GPU_LIBRARIES) for name in binary.needs)
+
+
 def example() -> Facts:
     facts = recorded("healthy-gpu")
     extension = facts.extensions[0]
     cpu = tuple(f for f in extension.libraries if "_cuda" not in f)
-    return dataclasses.replace(facts, extensions=(dataclasses.replace(extension, libraries=cpu),))
+    binaries = tuple(b for b in extension.binaries if "_cuda" not in b.path)
+    built = dataclasses.replace(extension, libraries=cpu, binaries=binaries)
+    return dataclasses.replace(facts, extensions=(built,))

@@ -2,15 +2,15 @@
 
 What it means
 -------------
-The extension was compiled for one CUDA major and torch for another: importing it raises ``Detected that
-PyTorch and torch_scatter were compiled with different CUDA versions``, or the loader misses
-``libcudart.so.12``; on a CPU build of torch it misses ``libtorch_cuda.so``.
+The extension was compiled for one CUDA major and torch for another: importing it raises ``Detected that PyTorch and
+torch_scatter were compiled with different CUDA versions``, or the loader misses ``libcudart.so.12``; on a CPU build
+of torch it misses ``libtorch_cuda.so``.  A build for ROCm beside a torch without it is the same.
 
 How it is found
 ---------------
-The build tag in its version (``+pt213cu126``) against ``torch.version.cuda``: only the major is compared, as
-torch_scatter does itself; or ``*_cuda.so`` among its files beside a CPU build of torch.  The import in a child
-process confirms it and gives the error text.
+A compiled file needs ``libtorch_cuda.so`` beside a CPU build of torch, or CUDA libraries of another major; its GPU
+code was compiled by another major; or the build tag in its version (``+pt213cu126``) names one.  Only the major is
+compared, as torch_scatter does itself.  The import in a child process confirms it and gives the error text.
 
 Example
 -------
@@ -22,8 +22,8 @@ The wheel for this torch and CUDA, or a build from source.  Both replace only th
 
 Known limits
 ------------
-A build without a tag is judged only by what its import says.  A difference in the minor alone
-(cu126 on cu128) works and is no finding.
+A difference in the minor alone (cu126 on cu128) works and is no finding.  Where both CUDA majors are installed, a
+file loads; then only its own check, or its import, tells.
 """
 
 import dataclasses
@@ -31,9 +31,10 @@ from collections.abc import Iterator
 from typing import Optional
 
 from kit.builds import extension_fixes
-from kit.facts import Facts, Probe
-from kit.failures._loading import other_cuda, other_torch, outcome, probe_of, says_cuda
-from kit.findings import Finding
+from kit.causes import of_another_cuda
+from kit.facts import Binary, Extension, Facts, Probe, Torch
+from kit.failures._loading import judge, lacks
+from kit.findings import Finding, Fix
 from kit.recorded import recorded
 
 RANK = 42
@@ -42,37 +43,49 @@ INSTEAD = "Another CUDA toolkit or driver would change nothing: both were fixed 
 
 def find(facts: Facts) -> Iterator[Finding]:
     torch = facts.torch
-    if torch is None or torch.hip:
+    if torch is None:
         return
     for extension in facts.extensions:
-        if other_torch(extension, facts):
-            continue  # extension-torch-mismatch says more
-        probe = probe_of(extension, facts)
-        if not (other_cuda(extension, facts) or says_cuda(probe)):
+        verdict = judge(extension, facts)
+        if verdict.failure != "extension-cuda-mismatch":
             continue
-        if torch.cuda is None and facts.gpu_seen:
+        if torch.cuda is None and not torch.hip and facts.gpu_seen:
             continue  # torch-cpu-only is the cause
-        gpu = [f"{file}: GPU code" for file in extension.libraries_for("cuda")[:1] if torch.cuda is None]
-        built = f"CUDA {extension.built_for_cuda}" if extension.built_for_cuda else "CUDA" if gpu else "another CUDA"
+        gpu = [] if torch.cuda else [f"{file}: GPU code" for file in extension.libraries_for("cuda")[:1]]
+        built = _built_for(extension, verdict.binaries) or ("CUDA" if gpu else "another CUDA")
+        other = of_another_cuda(extension, facts)
+        runtime = [f"{other.path}: compiled with CUDA {other.cuda}"] if other and not verdict.binaries else []
         yield Finding(
             "extension-cuda-mismatch",
-            "error",
+            "warning" if verdict.imports and extension.binaries else "error",
             extension.package,
             f"{extension.key} was built for another CUDA than torch. It was built for {built}; your torch "
-            f"{torch.version} is {'built for CUDA ' + torch.cuda if torch.cuda else 'a CPU build'}.",
+            f"{torch.version} is {'a CPU build' if torch.build == 'CPU only' else 'built for ' + torch.build}.",
             (
                 f"torch/version.py: {torch.version}, {torch.build}",
                 f"{extension.origin}: {extension.package} {extension.version}",
-                *gpu,
-                *_confirmation(probe),
+                *(lacks(verdict.binaries, extension) or gpu or runtime),
+                *verdict.confirmation(),
             ),
-            tuple(extension_fixes(extension, facts)),
+            tuple(extension_fixes(extension, facts)) or (_by_hand(extension, torch),),
         )
 
 
-def _confirmation(probe: Optional[Probe]) -> Iterator[str]:
-    if probe is not None and not probe.ok:
-        yield f"import {probe.imports}, in a process of its own: {outcome(probe)}"
+def _built_for(extension: Extension, binaries: "tuple[Binary, ...]") -> Optional[str]:
+    """``'CUDA 12.6'`` by its tag, ``'CUDA 12'`` or ``'ROCm'`` by what its files need; None where neither tells."""
+    if extension.built_for_cuda not in (None, "cpu"):
+        return f"CUDA {extension.built_for_cuda}"
+    needs = [name for binary in binaries for name in binary.needs]
+    if any(name.startswith(("libamdhip", "libc10_hip", "libtorch_hip")) for name in needs):
+        return "ROCm"
+    cuda = max((binary.cuda for binary in binaries if binary.cuda), key=len, default=None)
+    return f"CUDA {cuda}" if cuda else "CUDA" if any("cuda" in name for name in needs) else None
+
+
+def _by_hand(extension: Extension, torch: Torch) -> Fix:
+    return Fix(
+        "install-matching-wheel", f"Install the build of {extension.key} for torch {torch.minor}, {torch.build}"
+    )
 
 
 def example() -> Facts:
@@ -84,6 +97,7 @@ def example() -> Facts:
         built_for_torch="2.13",
         built_for_cuda="12.6",
         wheel_tags=("cp311-cp311-linux_x86_64",),
+        binaries=(),  # both CUDAs are installed, so that its own check fails and not the loader
     )
     said = (
         "RuntimeError: Detected that PyTorch and torch_scatter were compiled with different CUDA versions. "

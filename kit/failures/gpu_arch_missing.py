@@ -1,16 +1,17 @@
-"""torch holds no code for this GPU: it is newer or older than the architectures torch was built for.
+"""torch or an extension holds no code for this GPU: it is newer or older than the architectures they were built for.
 
 What it means
 -------------
-A CUDA build of torch contains machine code for a list of GPU architectures.  On a GPU outside that list the
-first kernel fails with ``no kernel image is available for execution on the device``, although
-``torch.cuda.is_available()`` is True.
+A CUDA build of torch, and each extension with kernels of its own, contains machine code for a list of GPU
+architectures.  On a GPU outside that list the first kernel fails with ``no kernel image is available for execution
+on the device``, or silently computes nothing, although ``torch.cuda.is_available()`` is True.
 
 How it is found
 ---------------
-torch's own list, compiled into ``libtorch_python``, is read without a GPU and held against the GPU's compute
-capability: code runs on the same major and a minor not below its own (so 8.6 code serves an 8.9 GPU, although
-no wheel lists 8.9); PTX serves every newer GPU.  Rules: torch 2.15's ``torch/cuda/__init__.py``.
+torch's own list, compiled into ``libtorch_python``, is read without a GPU, and the GPU code in the files of each
+extension; both are held against the GPU's compute capability: code runs on the same major and a minor not below its
+own (so 8.6 code serves an 8.9 GPU, although no wheel lists 8.9); PTX serves every newer GPU whose driver can
+compile it.  Rules: torch 2.15's ``torch/cuda/__init__.py``.
 
 Example
 -------
@@ -18,21 +19,26 @@ torch 2.13.0+cu130, built for sm_75 to sm_120, with a Tesla V100 (7.0).
 
 Fix
 ---
-A build of torch with code for this GPU: CUDA 12.8 or newer for Blackwell (12.0), CUDA 12.6 for Maxwell, Pascal
-and Volta.  Compiled extensions have to follow.
+A build of torch with code for this GPU: CUDA 12.8 or newer for Blackwell (12.0), CUDA 12.6 for Maxwell, Pascal and
+Volta.  Compiled extensions have to follow.  Where torch has the code and an extension lacks it, that is compiled
+for this GPU.
 
 Known limits
 ------------
-What an extension holds is not read yet, and a list that cannot be read is no finding.
+An extension of many files is judged as a whole: one whose every kernel is in files for other GPUs is found, one
+that lacks a single kernel is not.  A list that cannot be read, and a GPU whose capability is not known, are no
+finding.
 """
 
 import dataclasses
 from collections.abc import Iterator
 
-from kit.builds import torch_fix
-from kit.facts import Facts, Gpu
-from kit.findings import Finding
-from kit.gpus import capability_of, served
+from kit.builds import extension_fixes, torch_fix
+from kit.causes import meant
+from kit.facts import Binary, Extension, Facts, Gpu, Torch
+from kit.failures._loading import judge
+from kit.findings import Finding, Fix
+from kit.gpus import capability_of, runs_on, served
 from kit.recorded import recorded
 
 RANK = 26
@@ -43,27 +49,107 @@ INSTEAD = (
 
 def find(facts: Facts) -> Iterator[Finding]:
     torch = facts.torch
-    if torch is None or not torch.cuda or not torch.architectures:
+    if torch is None or not torch.cuda or not facts.host.gpus:
         return
-    seen = set()
-    for gpu in facts.host.gpus:
-        capability = gpu.capability or capability_of(gpu.name)
-        if capability is None or capability in seen or served(torch.architectures, capability):
+    where, architectures = _architectures(torch)
+    lacking = set()
+    for capability, gpu in capabilities(facts).items():
+        if not architectures or served(architectures, capability):
             continue
-        seen.add(capability)
+        lacking.add(capability)
         yield Finding(
             "gpu-arch-missing",
             "error",
             "torch",
             f"torch holds no code for this GPU. The {gpu.name} has compute capability {capability}; torch "
-            f"{torch.version} was built for {', '.join(torch.architectures)}.",
-            (
-                f"GPU: {gpu.name}, compute capability {capability}"
-                + ("" if gpu.capability else " (by its name; the driver does not tell)"),
-                f"torch/lib/libtorch_python.so: built for {' '.join(torch.architectures)}",
-            ),
+            f"{torch.version} was built for {', '.join(architectures)}.",
+            (described(gpu, capability), f"{where}: built for {' '.join(architectures)}"),
             (torch_fix(facts, "Install a torch that has code for this GPU"),),
         )
+    for extension in facts.extensions:
+        for it in unserved(extension, facts):
+            # Where torch lacks the code too, it is changed first, and the extension has to follow.
+            if it.for_driver or it.capability in lacking or judge(extension, facts).failure:
+                continue
+            yield Finding(
+                "gpu-arch-missing",
+                "error",
+                extension.package,
+                f"{extension.key} holds no code for this GPU. The {it.gpu.name} has compute capability "
+                f"{it.capability}; {extension.key} {extension.version} was compiled for {it.held}.",
+                it.evidence,
+                tuple(fixes(extension, facts, it.capability)),
+            )
+
+
+def _architectures(torch: Torch) -> tuple[str, tuple[str, ...]]:
+    """(file, architectures) of torch: its own list, else what its largest library holds."""
+    if torch.architectures:
+        return "torch/lib/libtorch_python.so", torch.architectures
+    for binary in torch.binaries:
+        if "libtorch_cuda" in binary.path and binary.device_code:
+            return binary.path, (*binary.architectures, *binary.ptx)
+    return "", ()
+
+
+class Unserved:
+    """A GPU on which none of an extension's files runs.
+
+    ``held`` is the code in them.  ``for_driver``: they have PTX for it, which its driver is too old to compile.
+    """
+
+    def __init__(self, gpu: Gpu, capability: str, evidence: tuple[str, ...], held: str, for_driver: bool) -> None:
+        self.gpu, self.capability, self.evidence = gpu, capability, evidence
+        self.held, self.for_driver = held, for_driver
+
+
+def capabilities(facts: Facts) -> dict[str, Gpu]:
+    """The compute capabilities here, each with the first GPU of it; one that is not known is left out."""
+    found: dict[str, Gpu] = {}
+    for gpu in facts.host.gpus:
+        capability = gpu.capability or capability_of(gpu.name)
+        if capability is not None:
+            found.setdefault(capability, gpu)
+    return found
+
+
+def described(gpu: Gpu, capability: str) -> str:
+    """A GPU as evidence."""
+    guessed = "" if gpu.capability else " (by its name; the driver does not tell)"
+    return f"GPU: {gpu.name}, compute capability {capability}{guessed}"
+
+
+def unserved(extension: Extension, facts: Facts) -> Iterator[Unserved]:
+    """The GPUs here that this extension has no code for.  Nothing where it has no GPU code of its own at all."""
+    holding = [b for b in extension.binaries if b.device_code and _its_own(b) and meant(b, facts)]
+    # Code for one GPU alone (sm_90a) comes on top of what serves the others.
+    if not any(code[-1].isdigit() for b in holding for code in (*b.architectures, *b.ptx)):
+        return
+    driver = facts.host.driver.cuda if facts.host.driver else None
+    held = " ".join(dict.fromkeys(code for b in holding for code in (*b.architectures, *b.ptx)))
+    for capability, gpu in capabilities(facts).items():
+        known = None if gpu.wished else driver  # the driver here is not that of a GPU that was only asked for
+        answers = [(b, *runs_on(b.architectures, b.ptx, b.ptx_isa, capability, known, b.partial)) for b in holding]
+        if any(runs for _, runs, _ in answers):
+            continue
+        newer = any(runs_on(b.architectures, b.ptx, b.ptx_isa, capability, None, b.partial)[0] for b in holding)
+        said = (described(gpu, capability), *(f"{b.path}: {why}" for b, _, why in answers[:3]))
+        yield Unserved(gpu, capability, said, held, newer)
+
+
+def _its_own(binary: Binary) -> bool:
+    """Whether it is the package's own code, and no library of NVIDIA's that it bundles."""
+    return ".libs/" not in binary.path and not binary.path.rpartition("/")[2].startswith(("libcu", "libnv", "libnpp"))
+
+
+def fixes(extension: Extension, facts: Facts, capability: str) -> list[Fix]:
+    """What brings code for this capability into an extension that fits its torch: never the wheel that is here."""
+    torch = facts.torch
+    found = extension_fixes(extension, facts)
+    if torch and (extension.built_for_torch, extension.built_for_cuda) == (torch.minor, torch.cuda):
+        found = [fix for fix in found if fix.kind != "install-matching-wheel"]
+    compiled = f"Compile {extension.key} with TORCH_CUDA_ARCH_LIST={capability}"
+    return found or [Fix("rebuild-extension", compiled, env={"TORCH_CUDA_ARCH_LIST": capability})]
 
 
 def example() -> Facts:

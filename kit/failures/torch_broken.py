@@ -2,15 +2,16 @@
 
 What it means
 -------------
-torch is here, but ``import torch`` fails: a shared library of its own is missing or cut short, an
-interrupted install left two versions mixed, or one of its NVIDIA libraries was uninstalled.  That is not the
-same as torch not being installed, and installing it over itself does not always mend it.
+torch is here, but ``import torch`` fails: a shared library of its own is missing or cut short, or an
+interrupted install left two versions mixed.  That is not the same as torch not being installed, and installing it
+over itself does not always mend it.
 
 How it is found
 ---------------
 Every shared library that torch's RECORD promises, and ``torch/__init__.py``, is looked up, with its size;
-``torch/version.py`` is compared with the metadata, and torch's requirements with what is installed.
-Where any of these disagree, ``import torch`` is tried in a child process, and its error is the evidence.
+``torch/version.py`` is compared with the metadata, and torch's requirements with what is installed.  ``torch._C``
+is read with all that it needs, as the loader would.  Where any of these disagree, ``import torch`` is tried in a
+child process, and its error is the evidence.
 
 Example
 -------
@@ -23,15 +24,18 @@ change; where a library that it requires is missing, that is installed too.
 
 Known limits
 ------------
-A file that was changed without changing its size is only seen by ``kit verify``, which really imports torch.
+A file that was changed without changing its size, and loads, is only seen by ``kit verify``, which really imports
+torch.  Where another library than torch's own is to blame, library-not-found, library-shadowed, libc-too-old or
+libstdcxx-too-old says so.
 """
 
 import dataclasses
 from collections.abc import Iterator
 
 from kit.builds import CPU_TORCH_MB, GPU_TORCH_MB, PYTORCH_INDEX, pip
+from kit.causes import cause_in_torch
 from kit.facts import Facts, Probe
-from kit.failures._loading import outcome
+from kit.failures._loading import lacks, outcome
 from kit.findings import Cost, Finding, Fix
 from kit.recorded import recorded
 from kit.requirements import contradicts
@@ -47,7 +51,12 @@ def find(facts: Facts) -> Iterator[Finding]:
     probe = facts.probe("torch")
     if probe is not None and probe.ok and not torch.missing_files:
         return  # it loads: what looked odd does no harm
+    cause = cause_in_torch(torch)
+    if cause not in (None, "torch-broken") and not torch.damaged:
+        return  # the library around it that is to blame has its own page
     evidence = _evidence(facts)
+    if cause == "torch-broken":
+        evidence += lacks(torch.binaries[:1])
     if probe is not None and not probe.ok:
         evidence.append(f"import torch, in a process of its own: {outcome(probe)}")
     if not evidence:
@@ -118,6 +127,6 @@ def example() -> Facts:
     error = "OSError: libtorch_cpu.so: cannot open shared object file: No such file or directory"
     return dataclasses.replace(
         facts,
-        torch=dataclasses.replace(facts.torch, missing_files=("torch/lib/libtorch_cpu.so",)),
+        torch=dataclasses.replace(facts.torch, missing_files=("torch/lib/libtorch_cpu.so",), binaries=()),
         probes=(Probe("torch", 1, error),),
     )

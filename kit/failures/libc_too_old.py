@@ -1,0 +1,174 @@
+"""The system's C library is older than a compiled file needs: GLIBC not found.
+
+What it means
+-------------
+A wheel runs on systems as new as the one it was built on, or newer.  Where this system's glibc is older, loading
+stops at ``version `GLIBC_2.33' not found``.  PyG's wheels carry the plain tag ``linux_x86_64``, with which pip does
+not compare versions: those for torch 2.7 and newer need glibc 2.32, pyg-lib 0.5 needs 2.33.
+
+How it is found
+---------------
+The versions that each compiled file asks of ``libc.so.6`` and ``libm.so.6`` are held against those that the
+installed ones define.  Where another copy of them wins over the system's own, library-shadowed says so.
+
+Example
+-------
+pyg-lib 0.5.0 on Debian 11, whose glibc is 2.31.
+
+Fix
+---
+Compile the extension on this system, take a release that was built on an older one, or leave it out where it is
+optional; else a newer system or base image.
+
+Known limits
+------------
+Only torch and the files of extensions that link against it are read.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from typing import Optional
+
+from kit.builds import rebuild
+from kit.facts import Binary, Extension, Facts, Missing, Probe
+from kit.failures._loading import Concerned, concerned
+from kit.findings import Cost, Finding, Fix
+from kit.gpus import numbers
+from kit.recorded import recorded
+
+RANK = 14
+INSTEAD = "A glibc of your own beside the system's would break every program, and reinstalling brings the same file."
+
+# Systems that have a version, to name one that is new enough.
+SYSTEMS = {
+    "GLIBC_2.28": "Debian 10, RHEL 8",
+    "GLIBC_2.31": "Debian 11, Ubuntu 20.04",
+    "GLIBC_2.34": "RHEL 9",
+    "GLIBC_2.35": "Ubuntu 22.04",
+    "GLIBC_2.36": "Debian 12",
+    "GLIBC_2.39": "Ubuntu 24.04, RHEL 10",
+    "GLIBC_2.41": "Debian 13",
+}
+# torch_geometric works without them (its typing.py turns each off where it cannot be imported).
+_OPTIONAL = ("pyg-lib", "torch-sparse", "torch-cluster", "torch-spline-conv", "torch-scatter")
+
+
+def find(facts: Facts) -> Iterator[Finding]:
+    return findings("libc-too-old", "C library", ("GLIBC_",), SYSTEMS, facts)
+
+
+def newest(it: Concerned, families: tuple[str, ...]) -> Missing:
+    """The newest version of these families that is missing."""
+    versions = [m for m in it.missing if m.what.startswith(families)]
+    return max(versions, key=lambda m: numbers(m.what.partition("_")[2]))
+
+
+def findings(
+    failure: str, library: str, families: tuple[str, ...], instead: "dict[str, str]", facts: Facts
+) -> Iterator[Finding]:
+    """One finding for torch or for each extension that asks for more.  ``instead`` names systems that have it:
+    version -> systems."""
+    for it in concerned(failure, facts):
+        missing = newest(it, families)
+        here = missing.here or _installed(missing, facts)
+        system = f" of this system ({facts.host.os})" if facts.host.os and not facts.python.conda else ""
+        yield Finding(
+            failure,
+            it.severity,
+            it.package,
+            f"The {library} is too old for {it.package}. {missing.by} needs {missing.what}; {missing.of}{system} "
+            f"{f'ends at {here}' if here else 'does not have it'}. {it.consequence}",
+            tuple(it.evidence),
+            tuple(_fixes(it, missing, library, instead, facts))[:3],
+        )
+
+
+def _installed(missing: Missing, facts: Facts) -> Optional[str]:
+    here = facts.host.libc if missing.what.startswith("GLIBC_") else facts.host.libstdcxx
+    family = missing.what.partition("_")[0]
+    if family == "GLIBC" and here:
+        return here.replace("glibc ", "GLIBC_")
+    return here if here and here.startswith(family) else None
+
+
+def _fixes(it: Concerned, missing: Missing, library: str, instead: "dict[str, str]", facts: Facts) -> Iterator[Fix]:
+    if facts.python.conda and not missing.what.startswith("GLIBC_"):
+        argv = (
+            "conda",
+            "install",
+            "--prefix",
+            facts.python.prefix,
+            "--channel",
+            "conda-forge",
+            "libstdcxx",
+            "libgcc",
+        )
+        why = f"Bring a newer {library} into this conda environment"
+        yield Fix("change-package-version", why, argv, safety="changes-environment", cost=Cost(restart=True))
+    if it.extension is None:
+        # PyTorch's own wheels: manylinux1 with glibc 2.17 up to 2.6, manylinux_2_28 since; GLIBCXX_3.4.22 in 2.13.
+        older = "2.6 is the last that asks for glibc 2.17, later ones ask for 2.28"
+        less = older if missing.what.startswith("GLIBC_") else "they ask for GLIBCXX_3.4.22 and older"
+        yield Fix("change-torch", f"Install one of PyTorch's own wheels: {less}", cost=Cost(restart=True))
+    else:
+        again = rebuild(it.extension, facts)
+        if again is None:
+            again = Fix("rebuild-extension", f"Compile {it.package} on this system, against this torch")
+        yield again
+        if it.package in _OPTIONAL and facts.distribution("torch-geometric"):
+            yield Fix(
+                "uninstall-package",
+                f"Uninstall {it.package}, where only torch_geometric uses it: there it is optional",
+                (facts.python.executable, "-m", "pip", "uninstall", "--yes", it.package),
+                safety="changes-environment",
+                cost=Cost(seconds=2, restart=True),
+            )
+        yield Fix(
+            "change-package-version", f"Install a release of {it.package} whose wheel was built on an older system"
+        )
+    yield Fix("change-package-version", f"Move to a newer system or base image{_systems(missing, instead)}")
+
+
+def _systems(missing: Missing, instead: "dict[str, str]") -> str:
+    family, _, wanted = missing.what.partition("_")
+    if not re.fullmatch(r"[\d.]+", wanted):
+        return ""
+    for version, systems in instead.items():
+        there, _, number = version.partition("_")
+        if there == family and numbers(number) >= numbers(wanted):
+            return f": {systems} has {version}"
+    return ""
+
+
+def example() -> Facts:
+    facts = recorded("healthy-cpu")
+    missing = Missing("version", "GLIBC_2.33", "libpyg.so", "libc.so.6", "GLIBC_2.31")
+    library = Binary(
+        "libpyg.so",
+        machine="x86_64",
+        needs=("libtorch.so", "libtorch_cpu.so", "libc10.so", "libc.so.6"),
+        missing=(missing,),
+        glibc="2.33",
+        loads=False,
+        why=("libpyg.so needs GLIBC_2.33 of libc.so.6, which ends at GLIBC_2.31",),
+    )
+    pyg = Extension(
+        package="pyg-lib",
+        version="0.5.0+pt213cpu",
+        origin="pyg_lib-0.5.0+pt213cpu.dist-info",
+        location=facts.extensions[0].location,
+        modules=("pyg_lib", "libpyg"),
+        libraries=("libpyg.so",),
+        built_for_torch="2.13",
+        built_for_cuda="cpu",
+        binaries=(library,),
+    )
+    host = dataclasses.replace(facts.host, os="Debian GNU/Linux 11 (bullseye)", libc="glibc 2.31")
+    said = "OSError: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.33' not found (required by libpyg.so)"
+    return dataclasses.replace(
+        facts,
+        host=host,
+        extensions=(*facts.extensions, pyg),
+        probes=(Probe("torch", 0), Probe("pyg_lib", 1, said)),
+    )
