@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from kit.facts import Extension, Facts
+from kit.facts import Driver, Extension, Facts
 from kit.failures._loading import other_torch, probe_of
-from kit.gpus import capability_of, driver_runs, minimum_driver, served
+from kit.gpus import capability_of, driver_runs, minimum_driver, runs_on, served
 from kit.requirements import plain
 
 
@@ -63,6 +63,9 @@ def _pairs(facts: Facts) -> Iterator[Pair]:
                 f"{gpu.name}, {capability}",
                 served(torch.architectures, capability),
             )
+        if capability:
+            for extension in facts.extensions:
+                yield from _gpu_code(extension, f"{gpu.name}, {capability}", capability, host.driver)
 
 
 def _built_for_torch(extension: Extension, facts: Facts) -> Pair:
@@ -76,15 +79,34 @@ def _built_for_torch(extension: Extension, facts: Facts) -> Pair:
         agrees = probe.ok
     elif built:
         agrees = True
+    if agrees is None and extension.binaries and all(b.loads for b in extension.binaries):
+        agrees = True  # every library, version and symbol that its files need is there
     said = f"for torch {built.replace('torch ', '')}" if built else "does not state its torch"
     return Pair(f"torch and {extension.key}", facts.torch.version, f"{extension.version}, {said}", agrees)
+
+
+def _gpu_code(extension: Extension, gpu: str, capability: str, driver: Optional[Driver]) -> Iterator[Pair]:
+    """Whether what the extension holds for GPUs runs on this one."""
+    holding = [b for b in extension.binaries if b.device_code]
+    if holding:
+        newest = driver.cuda if driver else None
+        runs = any(runs_on(b.architectures, b.ptx, b.ptx_isa, capability, newest, b.partial)[0] for b in holding)
+        code = dict.fromkeys(name for b in holding for name in (*b.architectures, *b.ptx))
+        yield Pair(f"{extension.key}'s GPU code and the GPU", " ".join(code), gpu, runs)
 
 
 def _built_for_cuda(extension: Extension, facts: Facts) -> Pair:
     assert facts.torch is not None
     cuda = facts.torch.cuda
     built = extension.built_for_cuda
-    if built is None:
+    agrees: Optional[bool]
+    read = [b for b in extension.binaries if b.format == "ELF"]
+    stated = {b.cuda for b in read if b.cuda}
+    versions = sorted(v for v in stated if not any(other.startswith(v + ".") for other in stated))
+    if read and versions:
+        said = "CUDA " + ", ".join(versions)
+        agrees = {v.partition(".")[0] for v in versions} == {(cuda or "cpu").partition(".")[0]}
+    elif built is None:
         gpu, cpu = (bool(extension.libraries_for(device)) for device in ("cuda", "cpu"))
         said = "GPU and CPU libraries" if gpu else "CPU libraries only" if cpu else "not stated"
         agrees = None if not (gpu or cpu) else gpu == bool(cuda)

@@ -86,7 +86,7 @@ def main() -> None:
         compare("lab", sys.executable, empty, rounds)
         for total in (25, 130, 520):
             environment = Environment(Path(folder) / str(total))
-            environment.share("torch", "pip", "packaging", "pyelftools", "nvidia-ml-py")
+            environment.share("torch", "pip", "packaging", "nvidia-ml-py")
             count = add_distributions(environment, total)
             compare(f"{count} distributions", str(environment.python), empty, rounds)
 

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,7 @@ def test_its_commands_work(command: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("row", re.findall(r"^\| `kit (.+?)` \|", README, re.M))
 def test_its_table_of_commands_works(row: str, tmp_path: Path) -> None:
     (tmp_path / "facts.json").write_text(kit.machine("healthy-gpu").to_json())
+    shutil.copy(ROOT / "tests" / "fixtures" / "fatbin" / "wide.so", tmp_path / "FILE")
     done = subprocess.run(
         [sys.executable, "-m", "kit", *row.split()], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
