@@ -17,6 +17,7 @@ from kit.errors import KitError
 from kit.record import Record
 
 SCHEMA = 1
+CODE_UNREAD = "GPU code not read"  # how the reason begins where a file's GPU code is damaged
 MISSING_NAMED = 20  # an extension for another torch may lack hundreds of symbols
 
 

@@ -30,10 +30,10 @@ def _plainly_met(text: str, installed: dict[str, Distribution]) -> bool:
     import alone takes as long as the whole diagnosis of a healthy environment."""
     simple = _SIMPLE.match(text)
     dist = installed.get(normalise(simple.group(1))) if simple else None
-    if simple is None or dist is None or not re.fullmatch(r"\d[\d.]*(\+[\w.]+)?", dist.version):
+    there = dist.version.partition("+")[0] if dist else ""
+    if simple is None or not there.replace(".", "").isdecimal() or there[0] == ".":
         return False
     _, operator, wanted = simple.groups()
-    there = dist.version.partition("+")[0]
     if operator == ">=":
         return tuple(map(int, there.split("."))) >= tuple(map(int, wanted.strip(".").split(".")))
     return operator is None or there == wanted

@@ -6,7 +6,7 @@ from typing import Any, Optional, Union
 
 from kit import codec, gpus
 from kit.collect import host
-from kit.facts import Binary, Facts, Gpu, compute_capability
+from kit.facts import CODE_UNREAD, Binary, Facts, Gpu, compute_capability
 from kit.record import Record
 
 # A file that needs one of these computes on the GPU through them, though it may hold no GPU code itself.
@@ -106,6 +106,8 @@ def _of_facts(facts: Facts) -> XRay:
 
 def _verdict(binary: Binary, held: Sequence[Gpu], driver: Optional[str]) -> File:
     if binary.format != "ELF":
+        return File(binary, None, binary.why)
+    if any(reason.startswith(CODE_UNREAD) for reason in binary.why):
         return File(binary, None, binary.why)
     if not binary.device_code:
         calls = any(name.startswith(_CUDA) for name in binary.needs)

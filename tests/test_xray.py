@@ -448,7 +448,7 @@ def test_other_formats_and_machines(tmp_path, fast):
         "d.so": ("Mach-O", None, None),
         "e.so": ("ELF", False, True),
         "f.so": ("ELF", False, False),
-        "g.so": ("ELF", False, False),
+        "g.so": ("ELF", False, None),
         "h.so": ("unknown", False, None),
     }
     reasons = {f.binary.path[-4:]: "; ".join(f.why) for f in shown.files}

@@ -8,7 +8,7 @@ from typing import Any, Optional
 from kit import gpus, symbols
 from kit.collect import fatbin, loader
 from kit.collect.elf import Buffer, Elf, Malformed, newest
-from kit.facts import MISSING_NAMED
+from kit.facts import CODE_UNREAD, MISSING_NAMED
 
 Json = dict[str, Any]
 LIBRARY = re.compile(r"\.(so(\.\d+)*|pyd|dll|dylib)$")
@@ -119,7 +119,7 @@ class Target:
             regions = [region for name in fatbin.SECTIONS for region in sections.get(name, ())]
             code = fatbin.read(elf.data, regions) if regions else code
         except Malformed as error:
-            row["why"].append(f"GPU code not read: {error}")
+            row["why"].append(f"{CODE_UNREAD}: {error}")
         row["architectures"], row["ptx"], row["ptx_isa"] = list(code.architectures), list(code.ptx), code.ptx_isa
         row["partial"] = list(code.partial)
         row["cuda"] = _cuda(row["needs"], code)
