@@ -415,6 +415,22 @@ def test_without_a_gpu_nothing_is_said_of_it(fast):
     assert "runs on" not in show.text(shown)
 
 
+def test_an_environment_around_a_file_is_read_and_not_run(tmp_path):
+    """Who unpacks an archive to look into it does not want its bin/python started."""
+    site = tmp_path / "lib" / "python3.9" / "site-packages"
+    site.mkdir(parents=True)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "pyvenv.cfg").write_text("home = /usr/bin\nversion = 3.9.2\n")
+    (tmp_path / "bin" / "python").write_text(f"#!/bin/sh\ntouch {tmp_path}/was-run\n")
+    (tmp_path / "bin" / "python").chmod(0o755)
+    shutil.copy(FIXTURES / "one.so", site / "x.cpython-311-x86_64-linux-gnu.so")
+    for path in (site, site / "x.cpython-311-x86_64-linux-gnu.so", tmp_path):
+        shown = kit.xray(path)
+        assert shown.against.startswith("Python 3.9.2, no torch") and shown.files[0].binary.loads is None
+        assert "this Python is cp39" in " ".join(shown.files[0].why)
+    assert not (tmp_path / "was-run").exists()
+
+
 # -- files that are not read
 
 

@@ -11,6 +11,7 @@ from kit.collect import binary, host, inside, kernel, probe
 from kit.collect.run import run
 from kit.errors import KitError
 from kit.facts import Facts
+from kit.symbols import printable
 
 INSIDE_LIMIT = 30.0  # seconds; reading takes well under one
 PROBE_LIMIT = 120.0  # seconds for one import in a child process
@@ -63,7 +64,7 @@ def read_binaries(data: dict[str, Any]) -> None:
     torch["binaries"] = list(target.torch(torch["location"]))
     for extension in data["extensions"]:
         files = [(os.path.join(extension["location"], name), name) for name in extension["libraries"]]
-        extension["binaries"] = [row for path, name in files for row in target.extension(path, name)]
+        extension["binaries"] = [printable(row) for path, name in files for row in target.extension(path, name)]
 
 
 def redactor() -> Any:

@@ -141,7 +141,7 @@ class Target:
             if name in compiled and self.process is not None:
                 row["loads"] = not self.missing
                 if self.missing:
-                    row["missing"], row["shadows"], why = explain(self.process, self.missing, path, self.torch_minor)
+                    row["missing"], row["shadows"], why = explain(self.process, self.missing, path)
                     row["why"] += why
             yield row
 
@@ -150,8 +150,12 @@ _TORCH = re.compile(r"libtorch_cpu\.so|libtorch_cuda(_\w+)?\.so")
 
 
 def explain(process: loader.Process, missing: "list[loader.Missing]", path: str, torch: Optional[str] = None) -> Any:
-    """(what is missing, shadows, reasons) as facts and sentences, of the ``open`` of ``path`` that just failed."""
+    """(what is missing, shadows, reasons) as facts and sentences, of the ``open`` of ``path`` that just failed.
+
+    ``torch`` is the minor release that an extension meets; None for torch itself, whose symbols tell no release.
+    """
     own = os.path.basename(path)
+    shadows = [s._asdict() for s in process.shadows(missing[:MISSING_NAMED])]
     facts: list[Json] = []
     why: list[str] = []
     for kind in ("file", "library", "version", "symbol"):
@@ -165,8 +169,7 @@ def explain(process: loader.Process, missing: "list[loader.Missing]", path: str,
         elif lacks:
             more = f", and {len(lacks) - 1} more" if len(lacks) > 1 else ""
             why.append(_said(lacks[0], own) + more)
-            why += symbols.clues([m.what for m in lacks], torch)
-    shadows = [s._asdict() for s in process.shadows(missing[:MISSING_NAMED])]
+            why += symbols.clues([m.what for m in lacks], torch) if torch and not shadows else []
     why += [f"{s['name']} is taken from {s['taken']} ({s['how']}); {s['hidden']} has it" for s in shadows]
     return facts, shadows, why
 

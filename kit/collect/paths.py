@@ -1,6 +1,8 @@
 """Finds the compiled files that a path stands for, and the environment in which they would load; reads them."""
 
+import glob
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator
@@ -41,10 +43,10 @@ def _read(path: str, against: Optional[str]) -> tuple[list[Json], Environment]:
     except (OSError, ValueError) as error:
         raise KitError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if stat.S_ISDIR(mode):
-        own = _python_of(path)
-        environment = environment_of(path, against or own)
-        if own:
+        if _python_of(path):
+            environment = environment_of(os.path.join(path, "bin"), against)
             return _whole(path, environment), environment
+        environment = environment_of(path, against)
         found = [os.path.join(root, name) for root, name in _walk(path)]
         if not found:
             raise KitError(f"{path} holds no compiled file (.so, .pyd, .dll, .dylib)")
@@ -53,7 +55,7 @@ def _read(path: str, against: Optional[str]) -> tuple[list[Json], Environment]:
     if not stat.S_ISREG(mode):
         raise KitError(f"{path} is no file, wheel or folder")
     if path.endswith(_WHEEL):
-        return _wheel(path, environment_of(os.path.curdir, against))
+        return _wheel(path, environment_of(os.path.sep, against))
     return [_file(path, environment := environment_of(path, against))], environment
 
 
@@ -85,17 +87,22 @@ def _wheel(path: str, environment: Environment) -> tuple[list[Json], Environment
     for row in rows:
         row["python_tag"] = row["python_tag"] or archive.python_tag
     for name, why in archive.unread:
-        rows.append({"path": f"{path}/{name}", "format": "unknown", "why": [why]})
+        loads = False if why.startswith("damaged") else None
+        rows.append({"path": f"{path}/{name}", "format": "unknown", "loads": loads, "why": [why]})
     if not rows:
         raise KitError(f"{path} holds no compiled file: a wheel of Python code alone fits every torch")
     return rows, environment
 
 
 def environment_of(path: str, against: Optional[str]) -> Environment:
-    """The environment that is meant.  A folder without an interpreter is put in front of the import path."""
+    """The environment that is meant.  A folder without an interpreter is put in front of the import path.
+
+    Only what ``against`` names is run, to ask it for its import path.  An environment that merely has ``path`` in it
+    is read: who unpacks an archive to look into it does not want its ``bin/python`` started.
+    """
     if against is None:
-        python = next(filter(None, map(_python_of, _parents(path))), None)
-        return _described(read_inside(python) if python else inside.collect())
+        around = next(filter(_python_of, _parents(path)), None)
+        return _described(_unrun(around) if around else inside.collect())
     if not os.path.isdir(os.path.expanduser(against)):
         return _described(read_inside(against))
     folder = os.path.abspath(os.path.expanduser(against))
@@ -103,6 +110,34 @@ def environment_of(path: str, against: Optional[str]) -> Environment:
     if python is None and not os.path.isdir(os.path.join(folder, "torch")):
         raise KitError(f"{against} is no environment: it has neither bin/python nor a torch folder")
     return _described(read_inside(python) if python else inside.collect([folder, *inside.import_path(sys.path)]))
+
+
+def _unrun(folder: str) -> Json:
+    """An environment as its files describe it; its interpreter is not started."""
+    sites = sorted(glob.glob(os.path.join(glob.escape(folder), "lib*", "python3.*", "site-packages")))
+    found = re.search(r"python3\.(\d+)(t?)$", os.path.dirname(sites[0])) if sites else None
+    data: Json
+    if found is None:
+        data = inside.collect()
+        return data
+    minor, threads = found.groups()
+    try:
+        with open(os.path.join(folder, "pyvenv.cfg"), encoding="utf-8", errors="replace") as stream:
+            told = dict(re.findall(r"^\s*([\w-]+)\s*=\s*(.*?)\s*$", stream.read(1 << 16), re.M))
+    except OSError:
+        told = {}  # conda has none
+    if told.get("include-system-site-packages", "").lower() == "true" and told.get("home"):
+        base = os.path.dirname(told["home"])
+        for name in (f"lib*/python3.{minor}{threads}/site-packages", "lib/python3/dist-packages"):
+            sites += sorted(glob.glob(os.path.join(glob.escape(base), name)))
+    data = inside.collect(sites)
+    data["python"].update(
+        executable=os.path.join(folder, "bin", "python"),
+        version=told.get("version") or told.get("version_info") or f"3.{minor}",
+        abi=f"cp3{minor}{threads}",
+        prefix=folder,
+    )
+    return data
 
 
 def _described(data: Json) -> Environment:
