@@ -53,12 +53,13 @@ def test_written_to_be_read(path: Path) -> None:
 
 def run(path: Path, out: Path, **parameters: object) -> "list[Any]":
     papermill.execute_notebook(
-        str(path, start_timeout=180),
+        str(path),
         str(out / path.name),
         parameters,
         kernel_name="python3",
         cwd=str(out),
         progress_bar=False,
+        start_timeout=180,
     )
     return code_cells(out / path.name)
 
