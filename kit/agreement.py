@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from kit.facts import Driver, Extension, Facts
+from kit.facts import Extension, Facts
 from kit.failures._loading import other_torch, probe_of
-from kit.gpus import capability_of, driver_runs, minimum_driver, runs_on, served
+from kit.failures.gpu_arch_missing import unserved
+from kit.gpus import capabilities, capability_of, driver_runs, minimum_driver, served
 from kit.requirements import plain
 
 
@@ -63,9 +64,8 @@ def _pairs(facts: Facts) -> Iterator[Pair]:
                 f"{gpu.name}, {capability}",
                 served(torch.architectures, capability),
             )
-        if capability:
-            for extension in facts.extensions:
-                yield from _gpu_code(extension, f"{gpu.name}, {capability}", capability, host.driver)
+    for extension in facts.extensions if torch.cuda else ():
+        yield from _gpu_code(extension, facts)
 
 
 def _built_for_torch(extension: Extension, facts: Facts) -> Pair:
@@ -85,14 +85,13 @@ def _built_for_torch(extension: Extension, facts: Facts) -> Pair:
     return Pair(f"torch and {extension.key}", facts.torch.version, f"{extension.version}, {said}", agrees)
 
 
-def _gpu_code(extension: Extension, gpu: str, capability: str, driver: Optional[Driver]) -> Iterator[Pair]:
-    """Whether what the extension holds for GPUs runs on this one."""
-    holding = [b for b in extension.binaries if b.device_code]
-    if holding:
-        newest = driver.cuda if driver else None
-        runs = any(runs_on(b.architectures, b.ptx, b.ptx_isa, capability, newest, b.partial)[0] for b in holding)
-        code = dict.fromkeys(name for b in holding for name in (*b.architectures, *b.ptx))
-        yield Pair(f"{extension.key}'s GPU code and the GPU", " ".join(code), gpu, runs)
+def _gpu_code(extension: Extension, facts: Facts) -> Iterator[Pair]:
+    """What the extension holds for GPUs, and each GPU."""
+    code = " ".join(dict.fromkeys(c for b in extension.binaries for c in (*b.architectures, *b.ptx)))
+    lacking = {it.capability for it in unserved(extension, facts)}
+    for capability, gpu in capabilities(facts.host.gpus).items() if code else ():
+        what = f"{extension.key}'s GPU code and the GPU"
+        yield Pair(what, code, f"{gpu.name}, {capability}", capability not in lacking)
 
 
 def _built_for_cuda(extension: Extension, facts: Facts) -> Pair:

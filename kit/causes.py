@@ -5,6 +5,7 @@ each torch, CUDA or Python, and files that its own Python code loads in the righ
 """
 
 import re
+from collections.abc import Iterable
 from typing import Optional
 
 from kit.facts import Binary, Extension, Facts, Missing, Torch
@@ -54,6 +55,16 @@ def is_nvidias(library: str) -> bool:
 def is_torchs(library: str) -> bool:
     """Whether a library is one of torch's own, by its name."""
     return bool(re.match(_TORCHS, library))
+
+
+def links_torch(needs: Iterable[str]) -> bool:
+    """Whether a file that needs these libraries links against torch."""
+    return any(map(is_torchs, needs))
+
+
+def calls_gpu(binary: Binary) -> bool:
+    """Whether it needs a library that computes on GPUs: the driver's, NVIDIA's, AMD's, or torch's own for them."""
+    return any(re.match(rf"libcuda\.|lib(torch|c10)_cuda|{_ROCM}|{_CUDA}", name) for name in binary.needs)
 
 
 def cause(extension: Extension, facts: Facts) -> Optional[tuple[str, tuple[Binary, ...]]]:
@@ -107,7 +118,7 @@ def of_another_cuda(extension: Extension, facts: Facts) -> Optional[Binary]:
         return None
     for binary in extension.binaries:
         if binary.cuda and binary.cuda.partition(".")[0] != torch.cuda.partition(".")[0]:
-            if binary.links_torch and meant(binary, facts):
+            if links_torch(binary.needs) and meant(binary, facts):
                 return binary
     return None
 

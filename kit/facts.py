@@ -138,11 +138,6 @@ class Binary(Record):
         """Whether it holds code for GPUs."""
         return bool(self.architectures or self.ptx)
 
-    @property
-    def links_torch(self) -> bool:
-        """Whether it needs a library of torch itself."""
-        return any(name.startswith(("libtorch", "libc10")) for name in self.needs)
-
     def lacks(self, kind: str) -> tuple[Missing, ...]:
         """What is missing of one kind: ``library``, ``version`` or ``symbol``."""
         return tuple(missing for missing in self.missing if missing.kind == kind)

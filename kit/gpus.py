@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Optional
 
 from kit.data import table
+from kit.facts import Binary, Driver, Gpu
 
 
 def capability_of(name: str) -> Optional[str]:
@@ -62,32 +63,24 @@ def cuda_of_ptx(version: str) -> Optional[str]:
     return found
 
 
-def runs_on(
-    architectures: Iterable[str],
-    ptx: Iterable[str],
-    ptx_isa: Optional[str],
-    capability: str,
-    driver: Optional[str],
-    partial: Iterable[str] = (),
-) -> tuple[bool, str]:
-    """Whether device code runs on a GPU of ``capability`` (``'12.0'``), and a sentence that says why.
+def runs_on(binary: Binary, capability: str, driver: Optional[str] = None) -> tuple[bool, str]:
+    """Whether the device code of a file runs on a GPU of ``capability`` (``'12.0'``), and a sentence that says why.
 
     ``driver`` is the newest CUDA that the driver supports, None where that is not known: then it is taken to be new
-    enough for PTX of version ``ptx_isa``.  What only the smaller part of the kernels has (``partial``) does not
-    count: the others would still fail.
+    enough for the file's PTX.  What only the smaller part of its kernels has (``partial``) does not count: the others
+    would still fail.
     """
-    few = set(partial)
-    fitting = [a for a in architectures if serves(a, capability)]
-    whole = [a for a in fitting if a not in few]
+    fitting = [a for a in binary.architectures if serves(a, capability)]
+    whole = [a for a in fitting if a not in binary.partial]
     if whole:
         return True, f"its {whole[-1]} code runs on a GPU of compute capability {capability}"
-    held = " ".join([*architectures, *ptx])
-    compiled = [p for p in ptx if serves(p, capability) and p not in few]
+    held = " ".join([*binary.architectures, *binary.ptx])
+    compiled = [p for p in binary.ptx if serves(p, capability) and p not in binary.partial]
     if fitting and not compiled:
         return False, f"holds {held}, but {fitting[-1]} for a few of its kernels only"
     if not compiled:
         return False, f"holds {held}: nothing that runs on a GPU of compute capability {capability}"
-    needed = cuda_of_ptx(ptx_isa) if ptx_isa else None
+    needed = cuda_of_ptx(binary.ptx_isa) if binary.ptx_isa else None
     if driver and needed and numbers(driver) < numbers(needed):
         return (
             False,
@@ -95,6 +88,21 @@ def runs_on(
         )
     with_driver = f" by a driver for CUDA {needed} or newer" if needed else " by the driver"
     return True, f"its {compiled[-1]} PTX is compiled for compute capability {capability}{with_driver}"
+
+
+def capabilities(gpus: Iterable[Gpu]) -> dict[str, Gpu]:
+    """The compute capabilities of these GPUs, each with the first of it; one that is not known is left out."""
+    found: dict[str, Gpu] = {}
+    for gpu in gpus:
+        capability = gpu.capability or capability_of(gpu.name)
+        if capability is not None:
+            found.setdefault(capability, gpu)
+    return found
+
+
+def driver_for(gpu: Gpu, driver: Optional[Driver]) -> Optional[str]:
+    """The newest CUDA of the driver that serves this GPU; None of one that was only asked for, whatever is here."""
+    return driver.cuda if driver and not gpu.wished else None
 
 
 def minimum_driver(cuda: str, system: str = "Linux") -> Optional[str]:

@@ -4,13 +4,10 @@ import os
 from collections.abc import Sequence
 from typing import Any, Optional, Union
 
-from kit import codec, gpus
+from kit import causes, codec, gpus
 from kit.collect import host
-from kit.facts import CODE_UNREAD, Binary, Facts, Gpu, compute_capability
+from kit.facts import CODE_UNREAD, Binary, Driver, Facts, Gpu, compute_capability
 from kit.record import Record
-
-# A file that needs one of these computes on the GPU through them, though it may hold no GPU code itself.
-_CUDA = ("libcuda.", "libcudart", "libcublas", "libcudnn", "libcusparse", "libtorch_cuda", "libc10_cuda", "libnccl")
 
 
 class File(Record):
@@ -43,7 +40,7 @@ class XRay(Record):
     def verdict(self) -> str:
         """``broken`` where a file would not load, or where GPUs are known and nothing made for torch or for GPUs has
         code for one of them."""
-        meant = [f for f in self.files if f.binary.device_code or f.binary.links_torch]
+        meant = [f for f in self.files if f.binary.device_code or causes.links_torch(f.binary.needs)]
         known = [file.runs_on_gpu for file in meant if file.runs_on_gpu is not None]
         unserved = bool(self.gpus) and bool(known) and not any(known)
         return "broken" if unserved or any(f.binary.loads is False for f in self.files) else "healthy"
@@ -93,31 +90,28 @@ def xray(path: Union[Path, Sequence[Path], Facts], against: Optional[Path] = Non
     held = (asked,) if asked else tuple(codec.decode(Gpu, row, "GPU") for row in here)
     files = [codec.decode(Binary, row, row["path"]) for rows, _ in readings for row in rows]
     words = dict.fromkeys(environment.words for _, environment in readings)
-    return XRay(tuple(_verdict(b, held, driver and driver["cuda"]) for b in files), "; ".join(words), held)
+    known = codec.decode(Driver, driver, "driver") if driver else None
+    return XRay(tuple(_verdict(b, held, known) for b in files), "; ".join(words), held)
 
 
 def _of_facts(facts: Facts) -> XRay:
-    torch, driver = facts.torch, facts.host.driver
+    torch, host = facts.torch, facts.host
     files = [*(torch.binaries if torch else ()), *(b for e in facts.extensions for b in e.binaries)]
     words = f"Python {facts.python.version}, {f'torch {torch.version}' if torch else 'no torch'}"
-    held = facts.host.gpus
-    return XRay(tuple(_verdict(b, held, driver.cuda if driver else None) for b in files), words, held)
+    return XRay(tuple(_verdict(b, host.gpus, host.driver) for b in files), words, host.gpus)
 
 
-def _verdict(binary: Binary, held: Sequence[Gpu], driver: Optional[str]) -> File:
+def _verdict(binary: Binary, held: Sequence[Gpu], driver: Optional[Driver]) -> File:
     if binary.format != "ELF":
         return File(binary, None, binary.why)
     if any(reason.startswith(CODE_UNREAD) for reason in binary.why):
         return File(binary, None, binary.why)
     if not binary.device_code:
-        calls = any(name.startswith(_CUDA) for name in binary.needs)
+        calls = causes.calls_gpu(binary)
         why = "holds no GPU code itself; it calls CUDA's libraries" if calls else "holds no GPU code"
         return File(binary, None if calls else False, (*binary.why, why) if held else binary.why)
-    capabilities = [gpu.capability or gpus.capability_of(gpu.name) for gpu in held]
-    known = list(dict.fromkeys(filter(None, capabilities)))
+    known = gpus.capabilities(held)
     if not known:
         return File(binary, None, (*binary.why, "no GPU is known: name one with --gpu, e.g. --gpu 9.0"))
-    answers = [
-        gpus.runs_on(binary.architectures, binary.ptx, binary.ptx_isa, c, driver, binary.partial) for c in known
-    ]
+    answers = [gpus.runs_on(binary, c, gpus.driver_for(gpu, driver)) for c, gpu in known.items()]
     return File(binary, all(runs for runs, _ in answers), (*binary.why, *(said for _, said in answers)))

@@ -127,7 +127,7 @@ def binary(path, *missing, loads=None, **values):
     name = path.rpartition("/")[2]
     lacks = tuple(Missing(kind, what, name, *rest) for kind, what, *rest in missing)
     shadows = values.get("shadows", ())
-    why = tuple(f"{name}: undefined symbol {m.what}" for m in lacks if m.kind == "symbol")
+    why = tuple(f"undefined symbol {m.what}" for m in lacks if m.kind == "symbol")
     loads = not lacks and not shadows if loads is None else loads
     values.setdefault("needs", tuple(m.what for m in lacks if m.kind == "library"))
     return Binary(path, machine="x86_64", missing=lacks, loads=loads, why=why, **values)

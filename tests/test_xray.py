@@ -305,9 +305,8 @@ def test_reading_a_wheel_writes_nothing(tmp_path, bundled):
 )
 def test_which_code_runs_on_which_gpu(built, capability, runs):
     ptx = built.startswith("compute")
-    answer, why = gpus.runs_on(
-        [] if ptx else [built], [built] if ptx else [], "8.0" if ptx else None, capability, None
-    )
+    held = Binary("x.so", ptx=(built,), ptx_isa="8.0") if ptx else Binary("x.so", architectures=(built,))
+    answer, why = gpus.runs_on(held, capability)
     assert answer is runs and capability in why
     assert built in why
 
@@ -327,16 +326,22 @@ def test_which_code_runs_on_which_gpu(built, capability, runs):
     ],
 )
 def test_ptx_needs_a_driver_that_knows_it(isa, driver, runs, said):
-    answer, why = gpus.runs_on(["sm_70"], ["compute_80"], isa, "12.0", driver)
+    old = Binary("x.so", architectures=("sm_70",), ptx=("compute_80",), ptx_isa=isa)
+    answer, why = gpus.runs_on(old, "12.0", driver)
     assert answer is runs and said in why
-    assert gpus.runs_on(["sm_120"], ["compute_80"], isa, "12.0", driver)[0] is True, "machine code needs no compiling"
+    new = dataclasses.replace(old, architectures=("sm_120",))
+    assert gpus.runs_on(new, "12.0", driver)[0] is True, "machine code needs no compiling"
 
 
 def test_code_of_a_few_kernels_is_not_enough():
-    assert gpus.runs_on(["sm_80", "sm_90"], [], None, "9.0", None, ["sm_90"])[0] is False
-    assert gpus.runs_on(["sm_80", "sm_90"], ["compute_80"], "8.0", "9.0", None, ["sm_90"])[0] is True
-    assert gpus.runs_on(["sm_80"], ["compute_80"], "8.0", "9.0", None, ["compute_80"])[0] is False
-    assert gpus.runs_on(["sm_90"], [], None, "9.0", None, ["sm_80"])[0] is True
+    def runs(architectures, ptx, partial):
+        held = Binary("x.so", architectures=architectures, ptx=ptx, ptx_isa="8.0", partial=partial)
+        return gpus.runs_on(held, "9.0")[0]
+
+    assert runs(("sm_80", "sm_90"), (), ("sm_90",)) is False
+    assert runs(("sm_80", "sm_90"), ("compute_80",), ("sm_90",)) is True
+    assert runs(("sm_80",), ("compute_80",), ("compute_80",)) is False
+    assert runs(("sm_90",), (), ("sm_80",)) is True
 
 
 @x86_64

@@ -9,6 +9,7 @@ from kit.collect.probe import import_name
 from kit.collect.run import signal_name
 from kit.facts import Binary, Extension, Facts, Missing, Probe
 from kit.gpus import numbers
+from kit.record import Record
 from kit.requirements import contradicts
 
 # torch_scatter's own check, or the loader missing a CUDA library: the CUDA differs.
@@ -23,13 +24,12 @@ _VERSION = r"([^\s/]+): version `((?:GLIBC|GLIBCXX|CXXABI|GCC)_[\w.]+)' not foun
 _SYMBOLS = r"undefined symbol|symbol not found|WinError 127|operator \S+ does not exist|cannot open shared"
 
 
-class Verdict:
+class Verdict(Record):
     """The failure of an extension, its import where that was tried, and the files that it keeps from loading."""
 
-    def __init__(
-        self, failure: Optional[str], probe: Optional[Probe] = None, binaries: tuple[Binary, ...] = ()
-    ) -> None:
-        self.failure, self.probe, self.binaries = failure, probe, binaries
+    failure: Optional[str]
+    probe: Optional[Probe] = None
+    binaries: tuple[Binary, ...] = ()
 
     @property
     def imports(self) -> bool:
@@ -68,11 +68,12 @@ def judge(extension: Extension, facts: Facts) -> Verdict:
     return Verdict(failure, probe, found[1] if found is not None and tells else ())
 
 
-class Concerned:
+class Concerned(Record):
     """What a failure of libraries concerns: torch itself (``extension`` is None) or an extension."""
 
-    def __init__(self, package: str, extension: Optional[Extension], verdict: Verdict) -> None:
-        self.package, self.extension, self.verdict = package, extension, verdict
+    package: str
+    extension: Optional[Extension]
+    verdict: Verdict
 
     @property
     def evidence(self) -> list[str]:
@@ -207,11 +208,7 @@ def _lacks(binary: Binary, extension: Optional[Extension]) -> list[str]:
         said.append(f"{binary.path}: {missing.by} needs {missing.what} of {missing.of}{here}")
     if said:
         return list(dict.fromkeys(said))
-    prefix = binary.path.rpartition("/")[2] + ": "
-    lines = [line[len(prefix) :] if line.startswith(prefix) else line for line in binary.why]
-    if extension is None or binary.shadows:
-        lines = lines[:1]  # the others tell which torch an extension was built for
-    return [f"{binary.path}: {line}" for line in lines] or [f"{binary.path}: would not load"]
+    return [f"{binary.path}: {line}" for line in binary.why] or [f"{binary.path}: would not load"]
 
 
 def probe_of(extension: Extension, facts: Facts) -> Optional[Probe]:

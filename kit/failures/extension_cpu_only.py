@@ -33,7 +33,8 @@ import re
 from collections.abc import Iterator
 
 from kit.builds import WITHOUT_GPU_CODE, extension_fixes
-from kit.facts import Binary, Extension, Facts
+from kit.causes import calls_gpu
+from kit.facts import Extension, Facts
 from kit.findings import Finding
 from kit.recorded import recorded
 
@@ -42,10 +43,6 @@ RANK = 40
 FOR_CUDA = frozenset(
     "torch-scatter torch-sparse torch-cluster torch-spline-conv pyg-lib torchvision xformers flash-attn mmcv "
     "mmcv-full detectron2 pytorch3d natten torchsparse mamba-ssm causal-conv1d tinycudann".split()
-)
-_GPU_LIBRARIES = (
-    *("libtorch_cuda", "libc10_cuda", "libtorch_hip", "libc10_hip", "libamdhip"),
-    *("libcud", "libcub", "libcus", "libcufft", "libcurand", "libnv", "libnccl"),
 )
 # Those whose build for the CPU lacks next to nothing.
 NOT_FOR_CUDA = WITHOUT_GPU_CODE | {"torchaudio", "torchcodec"}
@@ -74,7 +71,7 @@ def find(facts: Facts) -> Iterator[Finding]:
 
 
 def _evidence(extension: Extension) -> list[str]:
-    if extension.key in NOT_FOR_CUDA or any(map(_for_cuda, extension.binaries)):
+    if extension.key in NOT_FOR_CUDA or any(b.device_code or calls_gpu(b) for b in extension.binaries):
         return []
     if extension.built_for_cuda == "cpu":
         return [f"{extension.origin}: {extension.version}, a CPU build by its tag"]
@@ -92,10 +89,6 @@ def _evidence(extension: Extension) -> list[str]:
             f"{extension.origin}: wheel {extension.wheel_tags[0]} without a build tag, so compiled from source"
         )
     return evidence
-
-
-def _for_cuda(binary: Binary) -> bool:
-    return binary.device_code or any(name.startswith(_GPU_LIBRARIES) for name in binary.needs)
 
 
 def example() -> Facts:

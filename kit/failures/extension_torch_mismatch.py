@@ -117,7 +117,7 @@ def example() -> Facts:
         needs=("libtorch.so", "libtorch_cpu.so", "libc10.so"),
         missing=(Missing("symbol", symbol, "libtorchaudio.so"),),
         loads=False,
-        why=("libtorchaudio.so: undefined symbol at::_ops::zeros_like::call(...)",),
+        why=("undefined symbol at::_ops::zeros_like::call(...)",),
     )
     audio = Extension(
         package="torchaudio",

@@ -38,7 +38,8 @@ from kit.causes import meant
 from kit.facts import Binary, Extension, Facts, Gpu, Torch
 from kit.failures._loading import judge
 from kit.findings import Finding, Fix
-from kit.gpus import capability_of, runs_on, served
+from kit.gpus import capabilities, driver_for, runs_on, served
+from kit.record import Record
 from kit.recorded import recorded
 
 RANK = 26
@@ -53,7 +54,7 @@ def find(facts: Facts) -> Iterator[Finding]:
         return
     where, architectures = _architectures(torch)
     lacking = set()
-    for capability, gpu in capabilities(facts).items():
+    for capability, gpu in capabilities(facts.host.gpus).items():
         if not architectures or served(architectures, capability):
             continue
         lacking.add(capability)
@@ -92,25 +93,17 @@ def _architectures(torch: Torch) -> tuple[str, tuple[str, ...]]:
     return "", ()
 
 
-class Unserved:
+class Unserved(Record):
     """A GPU on which none of an extension's files runs.
 
     ``held`` is the code in them.  ``for_driver``: they have PTX for it, which its driver is too old to compile.
     """
 
-    def __init__(self, gpu: Gpu, capability: str, evidence: tuple[str, ...], held: str, for_driver: bool) -> None:
-        self.gpu, self.capability, self.evidence = gpu, capability, evidence
-        self.held, self.for_driver = held, for_driver
-
-
-def capabilities(facts: Facts) -> dict[str, Gpu]:
-    """The compute capabilities here, each with the first GPU of it; one that is not known is left out."""
-    found: dict[str, Gpu] = {}
-    for gpu in facts.host.gpus:
-        capability = gpu.capability or capability_of(gpu.name)
-        if capability is not None:
-            found.setdefault(capability, gpu)
-    return found
+    gpu: Gpu
+    capability: str
+    evidence: tuple[str, ...]
+    held: str
+    for_driver: bool
 
 
 def described(gpu: Gpu, capability: str) -> str:
@@ -125,14 +118,13 @@ def unserved(extension: Extension, facts: Facts) -> Iterator[Unserved]:
     # Code for one GPU alone (sm_90a) comes on top of what serves the others.
     if not any(code[-1].isdigit() for b in holding for code in (*b.architectures, *b.ptx)):
         return
-    driver = facts.host.driver.cuda if facts.host.driver else None
     held = " ".join(dict.fromkeys(code for b in holding for code in (*b.architectures, *b.ptx)))
-    for capability, gpu in capabilities(facts).items():
-        known = None if gpu.wished else driver  # the driver here is not that of a GPU that was only asked for
-        answers = [(b, *runs_on(b.architectures, b.ptx, b.ptx_isa, capability, known, b.partial)) for b in holding]
+    for capability, gpu in capabilities(facts.host.gpus).items():
+        driver = driver_for(gpu, facts.host.driver)
+        answers = [(b, *runs_on(b, capability, driver)) for b in holding]
         if any(runs for _, runs, _ in answers):
             continue
-        newer = any(runs_on(b.architectures, b.ptx, b.ptx_isa, capability, None, b.partial)[0] for b in holding)
+        newer = any(runs_on(b, capability)[0] for b in holding)
         said = (described(gpu, capability), *(f"{b.path}: {why}" for b, _, why in answers[:3]))
         yield Unserved(gpu, capability, said, held, newer)
 

@@ -151,7 +151,7 @@ def example() -> Facts:
         missing=(missing,),
         glibc="2.33",
         loads=False,
-        why=("libpyg.so needs GLIBC_2.33 of libc.so.6, which ends at GLIBC_2.31",),
+        why=("needs GLIBC_2.33 of libc.so.6, which ends at GLIBC_2.31",),
     )
     pyg = Extension(
         package="pyg-lib",

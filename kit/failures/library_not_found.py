@@ -200,7 +200,7 @@ def example() -> Facts:
         needs=("libtorch_python.so", "libpthread.so.0", "libc.so.6"),
         missing=(Missing("library", library, "libtorch_cuda.so"),),
         loads=False,
-        why=(f"{library} is not found; libtorch_cuda.so needs it",),
+        why=(f"libtorch_cuda.so needs {library}, which is not found",),
     )
     return dataclasses.replace(
         facts,

@@ -63,7 +63,7 @@ def example() -> Facts:
         missing=(Missing("version", "GLIBCXX_3.4.32", "_scatter_cpu.so", "libstdc++.so.6", "GLIBCXX_3.4.30"),),
         glibcxx="3.4.32",
         loads=False,
-        why=("_scatter_cpu.so needs GLIBCXX_3.4.32 of libstdc++.so.6, which ends at GLIBCXX_3.4.30",),
+        why=("needs GLIBCXX_3.4.32 of libstdc++.so.6, which ends at GLIBCXX_3.4.30",),
     )
     said = f"OSError: /lib/x86_64-linux-gnu/libstdc++.so.6: version `GLIBCXX_3.4.32' not found (required by {file})"
     return dataclasses.replace(
