@@ -321,6 +321,14 @@ class Kernel(Record):
     modules: tuple[Loaded, ...] = ()
 
 
+class Attempt(Record):
+    """An installation that was tried: the command, its exit status, and the last lines of what it said."""
+
+    argv: tuple[str, ...] = ()
+    status: Optional[int] = None
+    said: tuple[str, ...] = ()
+
+
 class Unread(Record):
     """Something that could not be read, and why."""
 
@@ -343,6 +351,7 @@ class Facts(Record):
     probes: tuple[Probe, ...] = ()
     kernel: Optional[Kernel] = None
     unread: tuple[Unread, ...] = ()
+    attempt: Optional[Attempt] = None
 
     def distribution(self, name: str) -> Optional[Distribution]:
         """The first complete distribution of this name on the import path, as ``importlib.metadata`` takes it."""

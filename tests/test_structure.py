@@ -38,7 +38,7 @@ LAYERS = [
     ["kit.builds"],
     ["kit.failures"],  # with every file of the folder
     ["kit.agreement", "kit.diagnose", "kit.xray"],
-    ["kit.verify", "kit.verify_child"],
+    ["kit.plan", "kit.verify", "kit.verify_child"],
     ["kit.show"],
     ["kit"],
     ["kit.gate", "kit.__main__"],
