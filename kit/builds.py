@@ -60,6 +60,13 @@ def pyg_row(package: str, torch_minor: str, cuda_token: str, python: str) -> Opt
     return None
 
 
+def torch_row(version: str) -> Optional[dict[str, Any]]:
+    """The table's row for a release of torch, such as ``'2.13.0'``; None where it knows none."""
+    minor = ".".join(map(str, gpus.numbers(version)[:2]))
+    row: Optional[dict[str, Any]] = next((r for r in table("torch_builds")["torch"] if r["minor"] == minor), None)
+    return row
+
+
 def choose_torch(facts: Facts, needs_pyg: Optional[bool] = None) -> Optional[tuple[str, str]]:
     """(version, token) of the published torch nearest to the installed one that has code for every GPU here,
     that the driver runs and that has wheels for this Python; None where the table knows none.

@@ -15,6 +15,7 @@ from kit.diagnose import CRASHED
 from kit.facts import Facts
 from kit.failures import failure
 from kit.findings import Finding, Findings, Fix, quote
+from kit.plan import Plan, Step
 from kit.symbols import printable
 from kit.xray import File, XRay
 
@@ -49,6 +50,10 @@ def _views(thing: Any) -> Any:
         return xray_text, xray_html
     if isinstance(thing, Agreement):
         return agreement_text, agreement_html
+    if isinstance(thing, Plan):
+        return plan_text, plan_html
+    if type(thing).__name__ == "Receipt":
+        return receipt_text, receipt_html
     return verification_text, verification_html
 
 
@@ -449,6 +454,108 @@ def verification_html(verification: Any) -> str:
     rows = [(_MARKS[c.ok], c.name, c.detail, "" if c.ok is None else f"{c.seconds:.1f}") for c in checks]
     out = _p(f"<strong>{verification.verdict}: {escape(_verification_sentence(verification))}</strong>", size=15)
     return _section(out + _table(rows, head) + _p(_verification_count(checks), faint=True))
+
+
+# -- plan and receipt
+
+
+def plan_sentence(plan: Plan) -> str:
+    """What the plan comes to, in one sentence."""
+    steps, left = len(plan.steps), len(plan.left)
+    mends = f"{steps} step{'s' * (steps != 1)} mend{'s' * (steps == 1)} what was found"
+    if steps and left:
+        return f"{mends}, except what is left to you"
+    if steps:
+        return mends
+    return "nothing that the kit can mend by itself" if left else "nothing to mend"
+
+
+def _step_price(step: Step) -> str:
+    return " · ".join(filter(None, [f"mends {step.failure}", price(step.fix)]))
+
+
+def _by_hand(finding: Finding) -> list[str]:
+    """What a person can do about a finding that is left: fixes by hand, and where there are none, all."""
+    return [fix.why for fix in finding.fix if fix.argv is None or fix.safety == "manual"] or [
+        fix.why for fix in finding.fix
+    ]
+
+
+def plan_text(plan: Plan) -> str:
+    """The steps as they would be done, what is left, and that nothing has changed yet."""
+    lines = [f"plan: {plan_sentence(plan)}", environment(plan.facts)]
+    lines.append(_wrap(plan.facts.python.executable, "Python: "))
+    for number, step in enumerate(plan.steps, 1):
+        lines += ["", _wrap(step.why, f"  {number}. ", "     "), _wrap(_step_price(step), "     ")]
+        lines.append(f"     {step.fix.command()}")
+    for finding in plan.left:
+        lines += ["", _wrap(f"left to you: {finding.title}  [{finding.failure}]")]
+        lines += [_wrap(why, "     - ", "       ") for why in _by_hand(finding)]
+    for reason in plan.refused:
+        lines += ["", _wrap(reason, "  not taken: ", "     ")]
+    return "\n".join([*lines, "", "Nothing has been changed."])
+
+
+def plan_html(plan: Plan) -> str:
+    out = [_p(f"<strong>{escape(plan_sentence(plan))}</strong>", size=15)]
+    out.append(_p(escape(environment(plan.facts)), faint=True))
+    steps = "".join(
+        f'<li style="margin:0 0 6px"><strong>{escape(step.why)}</strong> · {escape(_step_price(step))}'
+        f"<br>{_code(step.fix.command() or '')}</li>"
+        for step in plan.steps
+    )
+    if steps:
+        out.append(f'<ol style="margin:0 0 10px;padding-left:20px">{steps}</ol>')
+    for finding in plan.left:
+        items = "".join(f"<li>{escape(why)}</li>" for why in _by_hand(finding))
+        out.append(_p(f"<strong>Left to you:</strong> {escape(finding.title)}"))
+        out.append(f'<ul style="margin:0 0 10px;padding-left:20px">{items}</ul>')
+    if plan.refused:
+        reasons = "".join(f"<li>{escape(reason)}</li>" for reason in plan.refused)
+        out.append(_details("Not taken", f"<ul>{reasons}</ul>"))
+    return _section("".join(out) + _p("Nothing has been changed.", faint=True))
+
+
+_STATES = {
+    "applied": "repaired and verified",
+    "undone": "as it was before",
+    "nothing": "nothing was changed",
+    "interrupted": "interrupted in the middle: undo it first",
+}
+
+
+def receipt_sentence(receipt: Any) -> str:
+    """What came of a repair, in one sentence."""
+    steps = len(receipt.steps)
+    done = f", {steps} step{'s' * (steps != 1)} in {_duration(round(receipt.seconds))}"
+    return _STATES[receipt.state] + (done if receipt.state == "applied" else "")
+
+
+def _receipt_rows(receipt: Any) -> list[tuple[str, str]]:
+    rows = [(f"step {number}", step.why) for number, step in enumerate(receipt.steps, 1)]
+    if receipt.reason:
+        rows.append(("why", receipt.reason))
+    if receipt.verification is not None:
+        rows.append(
+            ("verified", f"{receipt.verification.verdict}, {_verification_count(receipt.verification.checks)}")
+        )
+    if receipt.state == "applied":
+        rows += [("undo with", f"python -m kit undo {quote(receipt.path)}"), ("kept in", receipt.path)]
+    return rows
+
+
+def receipt_text(receipt: Any) -> str:
+    """What was done, whether it works now, and how to take it back."""
+    lines = [f"{receipt.state}: {receipt_sentence(receipt)}", _wrap(receipt.python, "Python: "), ""]
+    rows = _receipt_rows(receipt)
+    width = max([len(name) for name, _ in rows] or [0])
+    lines += [_wrap(said, f"  {name:<{width}}  ", " " * (width + 4)) for name, said in rows]
+    return "\n".join(lines).rstrip()
+
+
+def receipt_html(receipt: Any) -> str:
+    out = _p(f"<strong>{escape(receipt_sentence(receipt))}</strong>", size=15)
+    return _section(out + _table(_receipt_rows(receipt)))
 
 
 # -- HTML pieces

@@ -22,6 +22,7 @@ LAYERS = [
     ["kit.causes"],
     [
         "kit.collect",
+        "kit.collect.attempt",
         "kit.collect.binary",
         "kit.collect.elf",
         "kit.collect.fatbin",
@@ -38,7 +39,7 @@ LAYERS = [
     ["kit.builds"],
     ["kit.failures"],  # with every file of the folder
     ["kit.agreement", "kit.diagnose", "kit.xray"],
-    ["kit.plan", "kit.verify", "kit.verify_child"],
+    ["kit.simulate", "kit.plan", "kit.verify", "kit.verify_child"],
     ["kit.show"],
     ["kit"],
     ["kit.gate", "kit.__main__"],
