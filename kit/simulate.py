@@ -10,13 +10,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from kit.builds import PYTORCH_INDEX, cuda_of, token, torch_row
+from kit.builds import PYG, PYTORCH_INDEX, cuda_of, token, torch_row
 from kit.facts import Binary, Distribution, Extension, Facts, Torch, normalise
 from kit.findings import Finding
 from kit.record import Record
 
 # Options of `pip install` whose value is an argument of its own.
 _VALUED = frozenset("--index-url -i --extra-index-url --find-links -f --constraint -c --config-settings".split())
+# What is an extension of torch even where it was not installed before.
+_EXTENSIONS = (*PYG, "pyg-lib", "torchvision", "torchaudio")
 
 
 class Pin(Record):
@@ -68,7 +70,7 @@ def change(argv: Sequence[str]) -> Optional[Change]:
 
 
 def _pin(requirement: str) -> Optional[Pin]:
-    match = re.fullmatch(r"([\w.-]+?)(?:\[[\w,.-]+\])?\s*((?:[=<>~!]=?|===).*)?", requirement)
+    match = re.fullmatch(r"(\w[\w.-]*?)(?:\[[\w,.-]+\])?\s*((?:[=<>~!]=?|===).*)?", requirement)
     if match is None:
         return None
     version, clauses = None, re.findall(r"(==|>=|~=|<=|<)\s*([\w.+*]+)", match.group(2) or "")
@@ -122,7 +124,7 @@ def _with(facts: Facts, pin: Pin, what: Change, env: Mapping[str, str]) -> Facts
     if pin.name == "torch":
         return _torch(facts, pin, what.index)
     extension = facts.extension(pin.name)
-    if extension is None and "torch" in pin.name and facts.torch is not None:
+    if extension is None and pin.name in _EXTENSIONS and facts.torch is not None:
         module = pin.name.replace("-", "_")
         origin = f"{module}-{pin.version}.dist-info"
         extension = Extension(pin.name, pin.version or "", origin, facts.torch.location, (module,))
