@@ -166,7 +166,7 @@ class Torch(Record):
     @property
     def minor(self) -> str:
         """``'2.13'`` of ``'2.13.0+cu130'``: the part that decides whether a compiled extension fits."""
-        return ".".join(re.findall(r"\d+", self.version)[:2])
+        return minor(self.version)
 
     @property
     def released(self) -> bool:
@@ -416,6 +416,11 @@ class Facts(Record):
     def from_json(cls, text: Union[str, bytes], source: str = "facts") -> "Facts":
         """Facts from the text of a facts file; ``source`` is named in errors."""
         return cls.from_dict(codec.read(text, source), source)
+
+
+def minor(version: str) -> str:
+    """``'2.13'`` of ``'2.13.0+cu130'``; '' of what holds no number."""
+    return ".".join(re.findall(r"\d+", version)[:2])
 
 
 def compute_capability(text: str) -> str:

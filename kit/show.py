@@ -388,12 +388,14 @@ def xray_text(shown: XRay) -> str:
     """The verdict, the environment, then the files: in full where they are few or broken, else a line each."""
     lines = [_wrap(f"{shown.verdict}: {_xray_sentence(shown)}", ""), _wrap(printable(shown.against), "against: ")]
     head, *rows = [tuple(map(printable, row)) for row in _xray_table(shown)]
-    whole = [row for row in rows if len(rows) <= _SHOWN_WHOLE or row[3] == "NO"]
+    few = len(rows) <= _SHOWN_WHOLE
+    whole = [row for row in rows if few or row[3] == "NO"]
     width = max(map(len, head))
     for path, *cells in whole:
         named = [(name, cell) for name, cell in zip(head[1:], cells) if cell]
         lines += ["", path, *(_wrap(cell, f"  {name:<{width}}  ", " " * (width + 4)) for name, cell in named)]
-    brief = [(*row[3:-1], row[2], row[0]) for row in (head, *rows) if row not in whole]
+    rest = [head, *(row for row in rows if not few and row[3] != "NO")]
+    brief = [(*row[3:-1], row[2], row[0]) for row in rest]
     if brief[1:]:
         widths = [max(map(len, column)) for column in zip(*brief)][:-1]
         lines += ["", *("  ".join([*map(str.ljust, row, widths), row[-1]]) for row in brief)]

@@ -56,6 +56,14 @@ class Environment:
                     link_or_copy(Path(str(dist.locate_file(file))), target)
 
 
+def refusal(done: "subprocess.CompletedProcess[str]") -> str:
+    """The one line of a command of the kit whose input or arguments could not be used."""
+    assert (done.returncode, done.stdout) == (2, ""), done
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("kit: ") and "Traceback" not in line
+    return line
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)

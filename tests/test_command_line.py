@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import refusal
 
 import kit
 from kit.facts import Facts
@@ -30,11 +31,7 @@ def run(*arguments, cwd=None, **env):
 
 def refused(*arguments, **values):
     """The one line of a command whose input or arguments cannot be used."""
-    done = run(*arguments, **values)
-    assert (done.returncode, done.stdout) == (2, ""), done
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("kit: ") and "Traceback" not in line
-    return line
+    return refusal(run(*arguments, **values))
 
 
 # -- exit statuses

@@ -17,8 +17,9 @@ from typing import ClassVar
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from kit.collect import loader
+from kit.collect import loader, startup
 from kit.collect.elf import Elf
+from kit.facts import Shadow
 
 COMPILER = shutil.which("gcc") or shutil.which("cc")
 pytestmark = [
@@ -99,7 +100,7 @@ def environment(env):
 
 
 def predicted(bench, path, executable=sys.executable):
-    process = loader.start(executable, environment(bench.env), loader.Files())
+    process = startup.start(executable, environment(bench.env), loader.Files())
     for before, mode in bench.before:
         assert process.open(str(before), everywhere=mode == GLOBAL) == []
     return process.open(str(path))
@@ -1112,7 +1113,7 @@ def test_the_rpath_of_an_interpreter_and_of_its_libpython(tmp_path, monkeypatch,
 
 def opened(bench, path, folders=()):
     """The process in which ``path`` was opened, and what is missing."""
-    process = loader.start(sys.executable, environment(bench.env), loader.Files(), folders)
+    process = startup.start(sys.executable, environment(bench.env), loader.Files(), folders)
     return process, process.open(str(path))
 
 
@@ -1143,7 +1144,7 @@ def test_a_shadow_that_lacks_a_symbol(bench, how):
         bench.env["LD_LIBRARY_PATH"] = bad.parent
         a = bench.uses_b("a.so", f"-Wl,--enable-new-dtags,-rpath,{good.parent}")
     process, missing = opened(bench, a)
-    assert process.shadows(missing) == [loader.Shadow("libb.so", str(bad), how, str(good))]
+    assert process.shadows(missing) == [Shadow("libb.so", str(bad), how, str(good))]
     good.unlink()
     process, missing = opened(bench, a)
     assert missing and process.shadows(missing) == [], "nothing stands behind it"
@@ -1157,7 +1158,7 @@ def test_a_shadow_that_lacks_a_version(bench):
     good = _versioned(bench, "libb.so", TWO, SOURCE_OF_TWO)
     bench.env["LD_LIBRARY_PATH"] = bad.parent
     process, missing = opened(bench, _asks_for_v2(bench))
-    assert process.shadows(missing) == [loader.Shadow("libb.so", str(bad), "LD_LIBRARY_PATH", str(good))]
+    assert process.shadows(missing) == [Shadow("libb.so", str(bad), "LD_LIBRARY_PATH", str(good))]
 
 
 def test_the_newest_version_of_a_library(bench):
@@ -1196,7 +1197,7 @@ def test_an_open_that_fails_leaves_nothing_behind(bench):
 
 def test_a_copy_leaves_its_original_alone(bench):
     bench.brings_b("libb.so")
-    first = loader.start(sys.executable, environment({}), loader.Files())
+    first = startup.start(sys.executable, environment({}), loader.Files())
     twin = first.copy()
     assert twin.open(str(bench.root / "libb.so"), everywhere=True) == []
     a = bench.uses_b("a.so", needs=[])
@@ -1207,12 +1208,12 @@ def test_a_copy_leaves_its_original_alone(bench):
 def test_a_python_that_glibc_does_not_start(bench):
     script = bench.root / "python"
     script.write_text("#!/bin/sh\n")
-    assert loader.start(str(script), {}, loader.Files()) is None
-    assert loader.start(str(bench.root / "gone"), {}, loader.Files()) is None
+    assert startup.start(str(script), {}, loader.Files()) is None
+    assert startup.start(str(bench.root / "gone"), {}, loader.Files()) is None
     musl = bench.root / "musl"
     bench.gcc("int main(void) { return 0; }", musl, "-pie", "-fPIE", "-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1")
-    assert loader.start(str(musl), {}, loader.Files()) is None
-    assert loader.start(str(bench.brings_b()), {}, loader.Files()) is None, "it names no loader"
+    assert startup.start(str(musl), {}, loader.Files()) is None
+    assert startup.start(str(bench.brings_b()), {}, loader.Files()) is None, "it names no loader"
 
 
 # -- the cache of ldconfig
@@ -1275,8 +1276,8 @@ class FakeTorch:
 
     def predicted(self):
         files = loader.Files()
-        self.process = loader.start(sys.executable, environment(self.bench.env), files, [str(self.site)])
-        return loader.import_torch(self.process, str(self.folder), [str(self.site)])
+        self.process = startup.start(sys.executable, environment(self.bench.env), files, [str(self.site)])
+        return startup.import_torch(self.process, str(self.folder), [str(self.site)])
 
     def answered(self, then=""):
         code = f"import sys; sys.path.insert(0, {str(self.site)!r}); import torch; {then}"
@@ -1300,12 +1301,12 @@ def OF_TORCH():
     return f"import ctypes, glob, os, platform, sys\n{functions}\n_load_global_deps()\nfrom torch import _C\n"
 
 
-WHEELS = [(folder, name.replace("*[0-9]", "12")) for folder, name in loader._PRELOADED]
+WHEELS = [(folder, name.replace("*[0-9]", "12")) for folder, name in startup._PRELOADED]
 
 
 def test_the_libraries_of_nvidias_wheels_are_those_of_this_torch():
     listed = re.findall(r"\('(\w+)', '(lib[\w-]+\.so\.\*\[0-9\])'\)", OF_TORCH())
-    assert tuple(listed) == loader._PRELOADED
+    assert tuple(listed) == startup._PRELOADED
 
 
 def _no_cuda(torch):
@@ -1407,3 +1408,18 @@ def test_an_extension_finds_the_libraries_that_torch_loaded(bench, arrange):
     missing = torch.process.open(str(a))
     said = torch.answered(f"import ctypes; ctypes.CDLL({str(a)!r}, mode=2)")
     assert (missing == []) == (said == "") == (arrange is not _no_cuda), said
+
+
+def test_of_a_large_library_only_what_came_from_elsewhere_is_looked_up(bench):
+    """conda's MKL is found by torch's own RUNPATH, and is a package of its own (iJIT_NotifyEvent)."""
+    old = "int mkl_solve(void) { return 1; } int iJIT_NotifyEvent(void) { return 1; }"
+    for name, known in (("libmkl_x.so.2", False), ("libplain.so.2", True)):
+        stub = bench.library(f"build/{name}", old)
+        source = "int iJIT_NotifyEvent(void); int solve(void) { return iJIT_NotifyEvent(); }"
+        large = bench.library(f"lib_of_{name}/libtorch_cpu.so", source, "-Wl,-rpath,$ORIGIN", needs=[stub])
+        bench.library(f"lib_of_{name}/{name}", "int mkl_solve(void) { return 1; }")
+        process = startup.start(sys.executable, environment(bench.env), loader.Files())
+        missing = process.open(str(large), symbols=False)
+        assert [m.what for m in missing] == ([] if known else ["iJIT_NotifyEvent"])
+        status, said = answered(bench, large)
+        assert status is not None and "undefined symbol: iJIT_NotifyEvent" in said

@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from conftest import refusal
 
 import kit
 from kit import gpus, show
@@ -63,11 +64,7 @@ def conforms(file):
 
 def refused(*arguments, **values):
     """The one line of a command whose input or arguments cannot be used."""
-    done = run(*arguments, **values)
-    assert (done.returncode, done.stdout) == (2, ""), done
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("kit: ") and "Traceback" not in line
-    return line
+    return refusal(run(*arguments, **values))
 
 
 def library(path, source="int f(void) { return 1; }", *options):

@@ -33,7 +33,7 @@ def collect(
     """
     own = python is None
     executable = sys.executable if python is None else interpreter(python)
-    data = read_inside(python, limit)
+    data = inside.collect() if own else _inside(executable, limit)
     read_binaries(data)
     machine = host.collect(data["python"]["prefix"], data["python"]["path"])
     data["unread"] += machine.pop("unread")

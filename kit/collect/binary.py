@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 from kit import gpus, symbols
-from kit.collect import fatbin, loader
+from kit.causes import links_torch
+from kit.codec import encode
+from kit.collect import fatbin, loader, startup
 from kit.collect.elf import Buffer, Elf, Malformed, newest
-from kit.facts import CODE_UNREAD, MISSING_NAMED
+from kit.facts import CODE_UNREAD, MISSING_NAMED, minor
 
 Json = dict[str, Any]
 LIBRARY = re.compile(r"\.(so(\.\d+)*|pyd|dll|dylib)$")
@@ -39,14 +41,14 @@ class Target:
     ) -> None:
         self.abi, self.torch_minor = abi, torch_minor
         self.files = loader.Files(overlay)
-        self.process = loader.start(executable, os.environ if environ is None else environ, self.files, import_path)
+        self.process = startup.start(executable, os.environ if environ is None else environ, self.files, import_path)
         self.missing: list[loader.Missing] = []
         self.problem = ""
         if self.process is None:
             self.problem = "not known: this Python is not started by glibc's loader"
             return
         if torch:
-            self.missing = loader.import_torch(self.process, torch, import_path)
+            self.missing = startup.import_torch(self.process, torch, import_path)
         if self.missing:
             self.problem = f"not known: torch itself does not load: {_said(self.missing[0])}"
 
@@ -54,8 +56,10 @@ class Target:
     def of(cls, data: Json, overlay: Optional[Mapping[str, Buffer]] = None) -> "Target":
         """The environment that :mod:`kit.collect.inside` described."""
         python, torch = data["python"], data["torch"]
-        location, minor = (torch["location"], minor_of(torch["version"])) if torch else (None, None)
-        return cls(python["executable"], python["path"], location, python["abi"], overlay=overlay, torch_minor=minor)
+        location, release = (torch["location"], minor(torch["version"]) or None) if torch else (None, None)
+        return cls(
+            python["executable"], python["path"], location, python["abi"], overlay=overlay, torch_minor=release
+        )
 
     def read(self, path: str, shown: Optional[str] = None) -> Json:
         """One file as the dictionary of :class:`kit.facts.Binary`; ``shown`` is the path to name it by."""
@@ -68,7 +72,7 @@ class Target:
         row, elf = self._read(path, shown)
         if elf is None:
             yield row
-        elif row["architectures"] or row["ptx"] or any(n.startswith(("libtorch", "libc10")) for n in row["needs"]):
+        elif row["architectures"] or row["ptx"] or links_torch(row["needs"]):
             yield self._judge(path, row)
 
     def _read(self, path: str, shown: str) -> tuple[Json, Optional[Elf]]:
@@ -112,7 +116,7 @@ class Target:
 
     def _describe(self, elf: Elf, row: Json) -> None:
         row["machine"] = elf.machine
-        row["needs"] = [_shown(name) for name in elf.needed]
+        row["needs"] = [symbols.printable(name) for name in elf.needed]
         code = fatbin.DeviceCode()
         try:
             sections = elf.sections()
@@ -155,7 +159,7 @@ def explain(process: loader.Process, missing: "list[loader.Missing]", path: str,
     ``torch`` is the minor release that an extension meets; None for torch itself, whose symbols tell no release.
     """
     own = os.path.basename(path)
-    shadows = [s._asdict() for s in process.shadows(missing[:MISSING_NAMED])]
+    shadows = [encode(s) for s in process.shadows(missing[:MISSING_NAMED])]
     facts: list[Json] = []
     why: list[str] = []
     for kind in ("file", "library", "version", "symbol"):
@@ -212,16 +216,10 @@ def _cuda(needs: Iterable[str], code: fatbin.DeviceCode) -> Optional[str]:
     for name in needs:
         match = _RUNTIME.fullmatch(name)
         if match:
-            major, minor = match.groups()
-            linked = major + minor if major == "10" and minor else major  # libcudart.so.11.0 is that of all 11.x
+            major, rest = match.groups()
+            linked = major + rest if major == "10" and rest else major  # libcudart.so.11.0 is that of all 11.x
             return compiled if compiled and compiled.partition(".")[0] == major else linked
     return compiled
-
-
-def minor_of(version: str) -> Optional[str]:
-    """``'2.13'`` of ``'2.13.0+cu130'``; None of what is no version."""
-    found = re.match(r"\d+\.\d+", version)
-    return found.group() if found else None
 
 
 def python_tag(path: str) -> Optional[str]:
@@ -245,8 +243,3 @@ def _names(folder: str) -> list[str]:
         return os.listdir(folder)
     except OSError:
         return []
-
-
-def _shown(name: str) -> str:
-    """A name out of a file as text that JSON can carry."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -22,7 +22,7 @@ MACHINES = {3: "i386", 20: "ppc", 21: "ppc64le", 22: "s390x", 40: "arm", 62: "x8
 _MACHINES_BIG = {21: "ppc64"}
 
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_GNU_STACK = 1, 2, 3, 0x6474E551
-_NEEDED, _HASH, _STRTAB, _SYMTAB, _RELA, _RELASZ, _STRSZ, _SONAME, _RPATH = 1, 4, 5, 6, 7, 8, 10, 14, 15
+_NEEDED, _HASH, _STRTAB, _SYMTAB, _RELA, _RELASZ, _SONAME, _RPATH = 1, 4, 5, 6, 7, 8, 14, 15
 _JMPREL, _PLTRELSZ, _RUNPATH, _GNU_HASH, _FLAGS_1 = 23, 2, 29, 0x6FFFFEF5, 0x6FFFFFFB
 _VERSYM, _VERDEF, _VERDEFNUM, _VERNEED, _VERNEEDNUM = 0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFD, 0x6FFFFFFE, 0x6FFFFFFF
 # Symbols that others see: global, weak, unique; of no type, object, function, common, thread-local, IFUNC.

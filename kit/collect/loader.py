@@ -2,12 +2,10 @@
 
 A :class:`Process` is the list of what a process has mapped.  ``open`` follows glibc's dlopen with RTLD_NOW
 (ld.so(8); glibc ``elf/dl-load.c``, ``dl-version.c``, ``dl-lookup.c``) without running anything: libraries by name,
-then versions, then symbols.  :func:`start` gives the process as it is when Python has started, and
-:func:`import_torch` as ``import torch`` leaves it.
+then versions, then symbols.  :mod:`kit.collect.startup` gives the process as Python and torch leave it.
 """
 
 import gc
-import glob
 import mmap
 import os
 import re
@@ -17,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Optional, Union
 
 from kit.collect.elf import Buffer, Elf, Malformed, Need, Symbol, gnu_hash, newest
+from kit.facts import Shadow
 
 # Symbols with these versions are never taken back: where the library defines the version it defines the symbol.
 _STABLE = (b"GLIBC_", b"GLIBCXX_", b"CXXABI_", b"GCC_")
@@ -27,26 +26,6 @@ _PATH_MAX = 4096  # Linux takes no longer path
 # descriptor, and 1,024 is a usual limit), and steps of searching, in sum and for each file besides.
 _OBJECTS, _REMEMBERED, _STEPS, _STEPS_EACH = 500, 256, 1 << 22, 1 << 17
 
-# What torch loads from NVIDIA's wheels, in its order: torch/__init__.py, _preload_cuda_deps (2.13.0); (folder, file).
-_PRELOADED = (
-    ("cublas", "libcublasLt.so.*[0-9]"),
-    ("cublas", "libcublas.so.*[0-9]"),
-    ("cudnn", "libcudnn.so.*[0-9]"),
-    ("cuda_nvrtc", "libnvrtc.so.*[0-9]"),
-    ("cuda_nvrtc", "libnvrtc-builtins.so.*[0-9]"),
-    ("cuda_runtime", "libcudart.so.*[0-9]"),
-    ("cuda_cupti", "libcupti.so.*[0-9]"),
-    ("cufft", "libcufft.so.*[0-9]"),
-    ("curand", "libcurand.so.*[0-9]"),
-    ("nvjitlink", "libnvJitLink.so.*[0-9]"),
-    ("cusparse", "libcusparse.so.*[0-9]"),
-    ("cusparselt", "libcusparseLt.so.*[0-9]"),
-    ("cusolver", "libcusolver.so.*[0-9]"),
-    ("nccl", "libnccl.so.*[0-9]"),
-    ("nvshmem", "libnvshmem_host.so.*[0-9]"),
-    ("cufile", "libcufile.so.*[0-9]"),
-)
-
 
 class Missing(NamedTuple):
     """Something that is not found, or a ``file`` that is refused: :class:`kit.facts.Missing` tells more."""
@@ -55,15 +34,6 @@ class Missing(NamedTuple):
     what: str
     by: str
     of: str = ""
-
-
-class Shadow(NamedTuple):
-    """A library that wins over another of the same name: which, how it was found, and the one behind it."""
-
-    name: str
-    taken: str
-    how: str
-    hidden: str
 
 
 class Object:
@@ -448,6 +418,8 @@ class Process:
 
     def _foreign(self, library: Object) -> bool:
         """Whether a library came from another place than the one that its own package meant."""
+        if library.name.startswith("libmkl"):
+            return True  # conda's, a package of its own that has outrun torch: `undefined symbol: iJIT_NotifyEvent`
         if library.how in ("", "RPATH", "RUNPATH"):
             return False
         return library.how == "LD_LIBRARY_PATH" or bool(_NVIDIA.match(library.name))
@@ -525,66 +497,3 @@ def _binding_order(new: list[Object]) -> list[Object]:
                 seen.add(current)
                 waiting += [o for o in reversed(current.needed) if o in fresh and o not in seen]
     return [*(o for o in order if o is not new[0]), *new[:1]]
-
-
-def start(
-    executable: str, environ: Mapping[str, str], files: Files, folders: Iterable[str] = ()
-) -> Optional[Process]:
-    """A process in which the interpreter ``executable`` has started; None where it is no ELF file for glibc.
-
-    ``folders`` is its import path, below which NVIDIA's wheels and torch keep libraries.
-    """
-    path = os.path.realpath(executable)
-    elf = files.elf(path)
-    if elf is None or elf.bits != 64 or not re.search("ld-linux|ld64", elf.interpreter):
-        return None
-    process = Process(files, environ.get("LD_LIBRARY_PATH", ""))
-    process.places = [
-        place for folder in folders for place in (*glob.glob(f"{folder}/nvidia/*/lib"), f"{folder}/torch/lib")
-    ]
-    process.main = Object(path, elf)
-    process.map(process.main, filter(None, re.split("[: ]+", environ.get("LD_PRELOAD", ""))))
-    process.everywhere = process.objects[:]
-    return process
-
-
-def import_torch(process: Process, location: str, import_path: Iterable[str]) -> list[Missing]:
-    """Load what ``import torch`` loads from the folder ``location``; what is missing where that fails.
-
-    As ``torch/__init__.py`` does it: libtorch_global_deps for everybody, NVIDIA's libraries from their wheels where
-    that fails or has brought libcudart, then ``torch._C``.
-    """
-    dependencies = os.path.join(location, "lib", "libtorch_global_deps.so")
-    compiled = sorted(glob.glob(os.path.join(glob.escape(location), "_C.*.so")))[:1]
-    if compiled or process.files.exists(dependencies):
-        missing = process.open(dependencies, everywhere=True, symbols=False)
-        if missing:
-            said = f"{missing[0].what} {os.path.basename(missing[0].by)}"
-            if not any(name.partition(".")[0] in said for _, name in _PRELOADED):
-                return missing
-            lacks = _preload(process, import_path)
-            if lacks is None:
-                return missing
-            missing = lacks or process.open(dependencies, everywhere=True, symbols=False)
-            if missing:
-                return missing
-        elif any(os.path.basename(o.path).startswith("libcudart.so") for o in process.objects):
-            _preload(process, import_path)
-    return process.open(compiled[0], symbols=False) if compiled else []
-
-
-def _preload(process: Process, import_path: Iterable[str]) -> Optional[list[Missing]]:
-    """Load NVIDIA's libraries from their wheels, up to the first that does not load; None where one is not there."""
-    for folder, name in _PRELOADED:
-        found: list[str] = []
-        for entry in map(glob.escape, import_path):
-            found = glob.glob(f"{entry}/nvidia/{folder}/lib/{name}")
-            found += glob.glob(f"{entry}/nvidia/cu1[0-9]/lib/{name}") + glob.glob(f"{entry}/{folder}/lib/{name}")
-            if found:
-                break
-        if not found:
-            return None
-        missing = process.open(found[0], symbols=False)
-        if missing:
-            return missing
-    return []

@@ -44,7 +44,7 @@ def _read(path: str, against: Optional[str]) -> tuple[list[Json], Environment]:
         raise KitError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if stat.S_ISDIR(mode):
         if _python_of(path):
-            environment = environment_of(os.path.join(path, "bin"), against)
+            environment = environment_of(path, against)
             return _whole(path, environment), environment
         environment = environment_of(path, against)
         found = [os.path.join(root, name) for root, name in _walk(path)]
@@ -55,7 +55,7 @@ def _read(path: str, against: Optional[str]) -> tuple[list[Json], Environment]:
     if not stat.S_ISREG(mode):
         raise KitError(f"{path} is no file, wheel or folder")
     if path.endswith(_WHEEL):
-        return _wheel(path, environment_of(os.path.sep, against))
+        return _wheel(path, environment_of(None, against))
     return [_file(path, environment := environment_of(path, against))], environment
 
 
@@ -94,14 +94,16 @@ def _wheel(path: str, environment: Environment) -> tuple[list[Json], Environment
     return rows, environment
 
 
-def environment_of(path: str, against: Optional[str]) -> Environment:
-    """The environment that is meant.  A folder without an interpreter is put in front of the import path.
+def environment_of(path: Optional[str], against: Optional[str]) -> Environment:
+    """The environment that is meant: the one that ``path`` is or lies in (None: a wheel, which lies in none).
+
+    A folder without an interpreter is put in front of the import path.
 
     Only what ``against`` names is run, to ask it for its import path.  An environment that merely has ``path`` in it
     is read: who unpacks an archive to look into it does not want its ``bin/python`` started.
     """
     if against is None:
-        around = next(filter(_python_of, _parents(path)), None)
+        around = next(filter(_python_of, _parents(path)), None) if path else None
         return _described(_unrun(around) if around else inside.collect())
     if not os.path.isdir(os.path.expanduser(against)):
         return _described(read_inside(against))
@@ -155,7 +157,9 @@ def _python_of(folder: str) -> Optional[str]:
 
 
 def _parents(path: str) -> Iterator[str]:
+    """``path`` and the folders around it, the nearest first."""
     current = os.path.abspath(path)
+    yield current
     while current != os.path.dirname(current):
         current = os.path.dirname(current)
         yield current
