@@ -5,6 +5,7 @@ installed is judged by reading it.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any, Optional
 
 from kit import gpus
@@ -49,14 +50,23 @@ def python_minor(facts: Facts) -> str:
     return ".".join(re.findall(r"\d+", facts.python.version)[:2])
 
 
-def pyg_row(package: str, torch_minor: str, cuda_token: str, python: str) -> Optional[dict[str, Any]]:
-    """The table's row for a wheel of ``package`` that fits, or None."""
+def platform(facts: Facts) -> str:
+    """The platform as the table of wheels names it: ``linux_x86_64``, ``win_amd64``, ``macos``."""
+    return "macos" if facts.host.system == "Darwin" else facts.python.platform
+
+
+def pyg_row(
+    package: str, torch_minor: str, cuda_token: str, python: Optional[str] = None, platform: Optional[str] = None
+) -> Optional[dict[str, Any]]:
+    """The table's row for wheels of ``package`` (with its ``version``), for a Python and a platform where they are
+    given, or None."""
     name = package.replace("-", "_")
-    for row in table("pyg_wheels")["pyg"]:
+    for row in table("pyg_wheels")["pyg_lib" if name == "pyg_lib" else "pyg"]:
         same = row["torch"].rpartition(".")[0] == torch_minor and row["cuda"] == cuda_token
-        if same and python in row["pythons"] and name in row["packages"]:
-            found: dict[str, Any] = row
-            return found
+        fits = python in (None, *row["pythons"]) and platform in (None, *row["platforms"])
+        if same and fits and name in row.get("packages", [name]):
+            version = row["scatter"] if name == "torch_scatter" else row.get("version", PYG_VERSIONS.get(package))
+            return {**row, "version": version}
     return None
 
 
@@ -76,25 +86,40 @@ def choose_torch(facts: Facts, needs_pyg: Optional[bool] = None) -> Optional[tup
     """
     if needs_pyg is None:
         needs_pyg = any(e.key in PYG for e in facts.extensions)
+    return next(torch_choices(facts, "torch-scatter" if needs_pyg else None), None)
+
+
+def torch_choices(facts: Facts, package: Optional[str] = None, cpu: bool = False) -> Iterator[tuple[str, str]]:
+    """What :func:`choose_torch` chooses from, best first: with wheels of ``package`` where one is given; ``cpu``: the
+    builds without CUDA."""
     here = gpus.numbers(facts.torch.minor) or None if facts.torch else None
     python = python_minor(facts)
     candidates: list[tuple[tuple[int, ...], str, str]] = []
     for row in table("torch_builds")["torch"]:
         if python not in row["pythons"]:
             continue
-        for name, capabilities in row["cuda"].items():
-            if not _serves_gpus(capabilities, facts) or not _driver_runs(name, facts):
+        for name in ["cpu"] if cpu else row["cuda"]:
+            if not cpu and not serves(row["minor"], name, facts):
                 continue
-            if needs_pyg and not pyg_row("torch-scatter", row["minor"], name, python):
+            if package and not pyg_row(package, row["minor"], name, python, platform(facts)):
                 continue
             minor = gpus.numbers(row["minor"])
             # The same release first, then newer ones by distance, then older ones; of one release the build
             # that the package index serves, then the newest CUDA.
             distance = 0 if here is None else 50 * (minor[0] - here[0]) + minor[1] - here[1]
             order = (distance < 0, abs(distance)) if here is not None else (False, -minor[1])
-            rank = (*map(int, order), int(name != row["default"]), -int(name[2:]))
+            rank = (*map(int, order), int(name != row["default"]), 0 if cpu else -int(name[2:]))
             candidates.append((rank, row["newest"], name))
-    return min(candidates)[1:] if candidates else None
+    return ((version, name) for _, version, name in sorted(candidates))
+
+
+def serves(minor: str, name: str, facts: Facts) -> Optional[bool]:
+    """Whether this build of torch (``'2.12'``, ``'cu130'``) has code for every GPU here and runs with this driver;
+    None of a build that the table does not know."""
+    if not _driver_runs(name, facts):
+        return False
+    row: dict[str, Any] = next((r for r in table("torch_builds")["torch"] if r["minor"] == minor), {"cuda": {}})
+    return _serves_gpus(row["cuda"][name], facts) if name in row["cuda"] else None
 
 
 def _serves_gpus(capabilities: list[str], facts: Facts) -> bool:
@@ -120,13 +145,18 @@ def torch_fix(facts: Facts, why: str, **choice: Any) -> Fix:
         and any(e.key in PYG for e in facts.extensions)
     ):
         why += ", the nearest for which torch-scatter has wheels"
-    argv = pip(facts, "install", f"torch=={version}", "--index-url", PYTORCH_INDEX + name)
+    return torch_install(facts, why, version, name)
+
+
+def torch_install(facts: Facts, why: str, version: str, name: str) -> Fix:
+    """change-torch to one build, e.g. ``2.12.1`` and ``cu130``."""
+    cuda = cuda_of(name)
     return Fix(
         "change-torch",
-        f"{why}: torch {version} for CUDA {cuda_of(name)}",
-        argv,
+        f"{why}: torch {version} {f'for CUDA {cuda}' if cuda else 'for the CPU'}",
+        pip(facts, "install", f"torch=={version}", "--index-url", PYTORCH_INDEX + name),
         safety="changes-environment",
-        cost=Cost(download_mb=GPU_TORCH_MB, restart=True),
+        cost=Cost(download_mb=GPU_TORCH_MB if cuda else CPU_TORCH_MB, restart=True),
     )
 
 
@@ -161,11 +191,11 @@ def matching_wheel(extension: Extension, facts: Facts) -> Optional[Fix]:
     minor, cuda = gpus.numbers(torch.minor), token(torch.cuda)
     page: tuple[str, ...]
     if extension.key in PYG:
-        row = pyg_row(extension.key, torch.minor, cuda, python_minor(facts))
+        row = pyg_row(extension.key, torch.minor, cuda, python_minor(facts), platform(facts))
         if row is None:
             return None
-        version = row["scatter"] if extension.key == "torch-scatter" else PYG_VERSIONS[extension.key]
-        pin = f"{extension.key}=={version}+pt{minor[0]}{minor[1]}{cuda}"
+        local = "" if facts.host.system == "Darwin" else f"+pt{minor[0]}{minor[1]}{cuda}"
+        pin = f"{extension.key}=={row['version']}{local}"
         page = ("--find-links", f"{PYG_PAGES}torch-{torch.minor}.0+{cuda}.html")
     elif extension.key in ("torchvision", "torchaudio") and minor[0] == 2:
         # torchvision 0.15 came with torch 2.0 and both have counted in step since.  torchaudio takes torch's

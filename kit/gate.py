@@ -4,7 +4,7 @@ import json
 import os
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
 import kit
@@ -26,10 +26,7 @@ class CheckFailed(Exception):
 
 
 class BadParameter(KitError):
-    """A parameter that cannot be used; a notebook shows the one line and no traceback."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [str(self)]
+    """A parameter that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,11 @@ class Settings:
     gpu: Optional[str] = None
     require: tuple[str, ...] = ()
     findings: Optional[str] = None
+    more: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> str:
+        """A parameter of this notebook alone, as text."""
+        return self.more[name]
 
     def facts(self) -> Facts:
         """The facts that these parameters name: live ones, or those of a recorded machine."""
@@ -58,10 +60,11 @@ class Settings:
         ]
         if self.require:
             rows.append(("require", ", ".join(self.require)))
+        rows += [(name, value or "not given") for name, value in self.more.items()]
         return "\n".join(f"{name:<8} {value}" for name, value in rows)
 
 
-def settings(namespace: Mapping[str, Any]) -> Settings:
+def settings(namespace: Mapping[str, Any], *more: str) -> Settings:
     """Check and convert the parameters of a notebook: call it as ``settings(globals())`` right after them.
 
     ``machine``  ``"live"``, or the name of a recorded machine
@@ -70,12 +73,12 @@ def settings(namespace: Mapping[str, Any]) -> Settings:
     ``require``  what has to be there: ``"cuda"`` and requirements such as ``"torch>=2.9"``, comma-separated
     ``findings`` where the gate writes its JSON; empty: beside papermill's output, else in the working directory
 
-    Raises BadParameter for an unknown name (papermill only warns), and for a value that cannot be used.
+    ``more`` are names of further parameters, which are text.  Raises BadParameter for an unknown name (papermill only warns), and for a value that cannot be used.
     """
     given = {name: value for name, value in namespace.items() if not _of_python(name, value)}
-    unknown = sorted(set(given) - set(KNOWN))
+    unknown = sorted(set(given) - set(KNOWN) - set(more))
     if unknown:
-        raise BadParameter(f"unknown parameter {unknown[0]!r}; there are {', '.join(KNOWN)}")
+        raise BadParameter(f"unknown parameter {unknown[0]!r}; there are {', '.join((*KNOWN, *more))}")
     for name, value in given.items():
         if isinstance(value, bool) or not (
             isinstance(value, str) or (name == "gpu" and isinstance(value, (int, float)))
@@ -94,7 +97,8 @@ def settings(namespace: Mapping[str, Any]) -> Settings:
         raise BadParameter(f"gpu: {error}") from None
     require = tuple(part.strip() for part in text.get("require", "").split(",") if part.strip())
     _check_requirements(require)
-    return Settings(machine, python, gpu, require, text.get("findings") or None)
+    further = {name: text.get(name, "") for name in more}
+    return Settings(machine, python, gpu, require, text.get("findings") or None, further)
 
 
 def _of_python(name: str, value: Any) -> bool:

@@ -14,7 +14,11 @@ from kit.builds import (
     rebuild,
     same_again,
     token,
+    torch_choices,
     torch_fix,
+)
+from kit.builds import (
+    serves as build_serves,
 )
 from kit.data import table
 from kit.facts import Driver, Extension, Gpu, Toolkit
@@ -254,6 +258,36 @@ def test_the_page_of_a_patch_release_is_that_of_its_minor():
     assert "torch-scatter==2.1.2+pt27cu128" in fix.argv
     assert fix.argv[-2:] == ("--find-links", "https://data.pyg.org/whl/torch-2.7.0+cu128.html")
     assert {"--no-deps", "--no-cache-dir", "--only-binary=:all:"} <= set(fix.argv)
+
+
+def test_a_wheel_is_for_a_platform():
+    extension = kit.machine("healthy-gpu").extensions[0]
+
+    def fix(torch, platform, system="Linux"):
+        facts = machine(torch=torch)
+        python = dataclasses.replace(facts.python, platform=platform)
+        return matching_wheel(
+            extension, dataclasses.replace(facts, python=python, host=dataclasses.replace(facts.host, system=system))
+        )
+
+    assert fix("2.8.0+cpu", "linux_aarch64") and fix("2.8.0+cu128", "win_amd64", "Windows")
+    assert fix("2.8.0+cu128", "linux_aarch64") is None and fix("2.5.1+cpu", "linux_aarch64") is None
+    assert "torch-scatter==2.1.2" in fix("2.8.0", "darwin_arm64", "Darwin").argv  # no local version there
+
+
+def test_builds_for_the_cpu_are_chosen_from_where_they_are_wanted():
+    facts = machine(torch="2.13.0+cpu")
+    assert list(torch_choices(facts, cpu=True))[:2] == [("2.13.0", "cpu"), ("2.14.1", "cpu")]
+    assert next(torch_choices(facts, "torch-scatter", cpu=True)) == ("2.12.1", "cpu")
+    assert next(torch_choices(facts, "torch-cluster", cpu=True)) == ("2.11.0", "cpu")
+    assert next(torch_choices(facts, "pyg-lib", cpu=True)) == ("2.13.0", "cpu")
+
+
+def test_whether_a_build_serves_a_machine():
+    assert build_serves("2.12", "cu130", machine(ADA, "580.95.05")) is True
+    assert build_serves("2.12", "cu130", machine(ADA, "570.86.15")) is False
+    assert build_serves("2.12", "cu130", machine(V100, "580.95.05")) is False
+    assert build_serves("2.12", "cu199", machine(V100)) is None and build_serves("2.12", "cpu", machine(V100)) is None
 
 
 def test_a_minor_of_two_digits():
