@@ -21,16 +21,17 @@ from pathlib import Path
 
 import pytest
 
+from kit.build import BuildFailed, Built, Moment
 from kit.lab import scatter, steps
 from kit.lab.__main__ import check_python, free_port, open_lab
 from kit.lab.console import Progress, Runner
-from kit.lab.place import Lab, LeftOut, StepFailed, Torch, Unusable, read_page, read_torch
+from kit.lab.place import Lab, StepFailed, Torch, Unusable, read_page, read_torch
+from kit.nvcc import CannotBuild
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = Torch("2.13.0+cpu", None, None)
 CUDA = Torch("2.13.0+cu130", "13.0", None)
 TAGS = ["cp311-cp311-manylinux_2_36_x86_64", "cp311-cp311-linux_x86_64", "py3-none-any"]
-SMI = "nvidia-smi --query-gpu=compute_cap --format=csv,noheader"
 
 
 class FakeRunner:
@@ -41,7 +42,7 @@ class FakeRunner:
         self.site = root / ".venv" / "site"
         self.ran: list[str] = []
         self.envs: dict[str, dict[str, str]] = {}
-        self.answers: dict[str, str] = {}
+        self.lacks: str | None = None
         self.fails: str | None = None
         self.stops: str | None = None
 
@@ -71,8 +72,6 @@ class FakeRunner:
                 f"from typing import Optional\n__version__ = {self.torch.version!r}\n"
                 f"cuda: Optional[str] = {self.torch.cuda!r}\nhip: Optional[str] = None\n"
             )
-        if "pip wheel" in command:
-            (Path(argv[argv.index("-w") + 1]) / "torch_scatter-2.1.2-cp311-cp311-linux_x86_64.whl").touch()
         return 0
 
     def ask(self, argv) -> str | None:
@@ -80,9 +79,23 @@ class FakeRunner:
         if "find_spec('pip')" in command:
             return "3.11.7 (main)" if (self.root / ".venv" / "bin" / "python").exists() else None
         if "sys_tags" in command:
-            facts = {"site": str(self.site), "python": "cp311-cp311", "platform": "linux-x86_64-glibc2.36"}
-            return json.dumps({**facts, "headers": True, "tags": TAGS})
-        return self.answers.get(command)
+            return json.dumps({"site": str(self.site), "tags": TAGS})
+        return None
+
+    def build(self, package, version, python, cache, *, env, progress, log) -> Built:
+        """In the place of kit.build.build: compiles nothing."""
+        command = f"build {package}=={version} for {python}".replace(str(self.root), "ROOT")
+        self.ran.append(command)
+        self.envs[command] = env
+        progress(Moment("compiling", 4, 7, 60.0, 150.0))
+        if self.stops and self.stops in command:
+            raise KeyboardInterrupt
+        if self.lacks:
+            raise CannotBuild(self.lacks)
+        if self.fails and self.fails in command:
+            Path(log).write_text("x.cpp:1:1: fatal error: y.h: No such file or directory\n")
+            raise BuildFailed("compiling torch-scatter 2.1.2 failed: x.cpp:1:1: fatal error")
+        return Built(f"{cache}/key/torch_scatter-2.1.2-cp311-cp311-linux_x86_64.whl", 1.0, False)
 
 
 @pytest.fixture
@@ -108,27 +121,23 @@ def pages():
 
 
 @pytest.fixture
-def lab(tmp_path: Path, pages) -> Lab:
+def lab(tmp_path: Path, pages, monkeypatch) -> Lab:
     root = tmp_path / "clone"
     root.mkdir()
     (root / "pyproject.toml").write_text("[project]\n")
     names = ("torch==2.13.0", "torch-scatter==2.1.2", "pip==26.3", "setuptools==84.2.1", "wheel==0.48.0")
     (root / "constraints.txt").write_text("\n".join([*names, "packaging==26.3", "jupyterlab==4.6.6", ""]))
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    (tools / "g++").touch()
-    (tools / "g++").chmod(0o755)
     made = Lab(
         root,
-        {"PATH": str(tools), "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        {"PATH": str(tmp_path / "tools"), "XDG_CACHE_HOME": str(tmp_path / "cache")},
         Progress(io.StringIO()),
         FakeRunner(root),  # type: ignore[arg-type]
         torch_cpu_page=pages["base"][1] + "/cpu/torch/",
         pyg_pages=pages["base"][1] + "/whl",
         driver_file=tmp_path / "no-driver",
         devices=tmp_path / "no-devices",
-        toolkits=tmp_path / "toolkits",
     )
+    monkeypatch.setattr(scatter.build, "build", made.runner.build)  # type: ignore[attr-defined]
     return made
 
 
@@ -153,7 +162,13 @@ def again(lab: Lab) -> None:
 
 def test_first_run_does_every_step_in_order_and_never_forces_anything(lab):
     steps.prepare(lab)
-    order = ["-m venv", " torch==2.13.0", "-e ROOT[lab,test]", "pip wheel", "torch_scatter-2.1.2-cp311"]
+    order = [
+        "-m venv",
+        " torch==2.13.0",
+        "-e ROOT[lab,test]",
+        "build torch-scatter==2.1.2",
+        "torch_scatter-2.1.2-cp311",
+    ]
     places = [lab.runner.ran.index(ran(lab, part)[0]) for part in order]
     assert places == sorted(places)
     assert not ran(lab, "--force")
@@ -173,7 +188,7 @@ def test_changed_pins_redo_what_depends_on_them(lab):
     lab.constraints.write_text(lab.constraints.read_text().replace("jupyterlab==4.6.6", "jupyterlab==4.6.7"))
     again(lab)
     assert ran(lab, "-e ROOT[lab,test]") and ran(lab, "torch_scatter-2.1.2-cp311")
-    assert not ran(lab, "-m venv") and not ran(lab, " torch==") and not ran(lab, "pip wheel")
+    assert not ran(lab, "-m venv") and not ran(lab, " torch==")
 
 
 def test_another_torch_in_the_environment_gets_its_own_torch_scatter(lab):
@@ -182,7 +197,7 @@ def test_another_torch_in_the_environment_gets_its_own_torch_scatter(lab):
     lab.constraints.write_text(lab.constraints.read_text().replace("torch==2.13.0", "torch==2.14.1"))
     lab.runner.torch = Torch("2.14.1+cpu", None, None)
     again(lab)
-    assert ran(lab, " torch==2.14.1") and ran(lab, "uninstall -y torch-scatter") and ran(lab, "pip wheel")
+    assert ran(lab, " torch==2.14.1") and ran(lab, "uninstall -y torch-scatter") and ran(lab, "build torch-scatter")
 
 
 def test_a_torch_that_was_removed_from_the_environment_is_installed_again(lab):
@@ -223,17 +238,17 @@ def test_a_step_that_failed_half_way_is_done_again_even_if_its_inputs_are_as_bef
 
 
 def test_a_failing_compile_says_how_to_do_without(lab):
-    lab.runner.fails = "pip wheel"
-    with pytest.raises(StepFailed, match=r"make lab SCATTER=no"):
+    lab.runner.fails = "build torch-scatter"
+    with pytest.raises(StepFailed, match=r"make lab SCATTER=no") as failure:
         steps.prepare(lab)
-    assert list(lab.wheels.rglob("*.whl")) == [] and list(lab.wheels.rglob(".part-*")) == []
+    assert "compiling torch-scatter 2.1.2 failed" in str(failure.value) and "fatal error: y.h" in str(failure.value)
 
 
-def test_an_interrupted_step_leaves_no_stamp_and_no_half_wheel(lab):
-    lab.runner.stops = "pip wheel"
+def test_an_interrupted_step_leaves_no_stamp(lab):
+    lab.runner.stops = "build torch-scatter"
     with pytest.raises(KeyboardInterrupt):
         steps.prepare(lab)
-    assert not (lab.venv / "stamps" / "scatter").exists() and list(lab.wheels.rglob(".part-*")) == []
+    assert not (lab.venv / "stamps" / "scatter").exists()
     assert said(lab).endswith("[4/5] Getting torch-scatter   stopped\n")
 
 
@@ -388,14 +403,14 @@ def test_a_published_wheel_is_installed_by_its_address_and_nothing_is_compiled(l
     steps.prepare(lab)
     (command,) = ran(lab, "torch_scatter-2.1.2%2Bpt212cpu-cp311-cp311-linux_x86_64.whl")
     assert f" {lab.pyg_pages}/torch-2.12.0%2Bcpu/" in command and "--no-deps" in command
-    assert not ran(lab, "pip wheel")
+    assert not ran(lab, "build torch-scatter")
 
 
 @pytest.mark.parametrize("answer, reason", [((403, "no"), "answers 403"), ((200, "<html></html>"), "lists none")])
 def test_a_missing_or_an_empty_page_means_compile_and_the_log_says_why(lab, pages, answer, reason):
     pages["/whl/torch-2.13.0+cpu.html"] = answer
     steps.prepare(lab)
-    assert ran(lab, "pip wheel") and reason in lab.log("scatter").read_text()
+    assert ran(lab, "build torch-scatter") and reason in lab.log("scatter").read_text()
 
 
 def test_no_network_is_an_answer_too():
@@ -405,140 +420,43 @@ def test_no_network_is_an_answer_too():
     assert text is None and "cannot be read" in why
 
 
-# --- torch-scatter: compiling ---------------------------------------------------------------------
+# --- torch-scatter: compiling (kit.build does it, and tests/test_build.py tests that) --------------
 
 
-def test_compiling_uses_the_installed_torch_and_not_pips_cache(lab):
+def test_compiling_is_for_the_environments_own_python_and_shielded_from_other_ones(lab):
+    lab.environ.update(PYTHONPATH="/elsewhere", PIP_TARGET="/elsewhere")
     steps.prepare(lab)
-    (command,) = ran(lab, "pip wheel")
-    for option in ("--no-build-isolation", "--no-deps", "--no-cache-dir", "--no-binary=torch-scatter"):
-        assert option in command
-    assert command.endswith(" torch-scatter==2.1.2")
-    assert "--no-cache-dir" in ran(lab, "torch_scatter-2.1.2-cp311")[0]
+    (command,) = ran(lab, "build torch-scatter")
+    assert command == "build torch-scatter==2.1.2 for ROOT/.venv/bin/python"
+    assert not {"PYTHONPATH", "PIP_TARGET"} & set(lab.runner.envs[command])
+    (install,) = ran(lab, "torch_scatter-2.1.2-cp311")
+    assert "--no-cache-dir" in install and str(lab.wheels) in install
 
 
-def test_a_compiled_wheel_serves_the_next_environment(lab):
+def test_compiling_shows_how_far_it_is(lab):
     steps.prepare(lab)
-    (kept,) = lab.wheels.glob("*/*.whl")
-    assert kept.parent.name.startswith("2.1.2-torch2.13.0+cpu-cpu-cp311-cp311-linux-x86_64-glibc2.36-")
-    (lab.venv / "bin" / "python").unlink()
+    assert lab.progress.note == "4 of 7 files compiled" and lab.progress.usual == 150
+
+
+def test_flags_that_change_build_again(lab):
+    steps.prepare(lab)
+    lab.environ["HOME"] = "/elsewhere"
     again(lab)
-    assert not ran(lab, "pip wheel") and ran(lab, str(kept).replace(str(lab.root), "ROOT"))
-
-
-def test_the_key_changes_with_everything_that_changes_the_build(lab):
-    steps.prepare(lab)
-    lab.probe()
-
-    def key(torch: Torch = CPU, env: dict[str, str] | None = None, **probe: str) -> str:
-        lab.probed = {**lab.probed, "python": "cp311-cp311", "platform": "linux-x86_64-glibc2.36", **probe}
-        return scatter.wheel_key(lab, torch, env or {})
-
-    keys = [
-        key(),
-        key(Torch("2.13.0", None, None)),
-        key(Torch("2.14.1+cpu", None, None)),
-        key(CUDA),
-        key(Torch("2.13.0+cu130", "13.2", None)),
-        key(python="cp312-cp312"),
-        key(python="cp313-cp313t"),
-        key(platform="linux-x86_64-glibc2.31"),
-        *(key(env={name: "1"}) for name in scatter.BUILD_FLAGS),
-        key(env={"TORCH_CUDA_ARCH_LIST": "9.0"}),
-    ]
-    assert len(set(keys)) == len(keys)
-    assert key(env={"HOME": "/elsewhere"}) == keys[0]
-    assert not set(keys[0]) & set("/\\: ")
-
-
-def test_flags_that_change_rebuild(lab):
-    steps.prepare(lab)
+    assert not ran(lab, "build torch-scatter")
     lab.environ["CXXFLAGS"] = "-march=native"
     again(lab)
-    assert ran(lab, "pip wheel") and len(list(lab.wheels.glob("*/*.whl"))) == 2
+    assert ran(lab, "build torch-scatter")
 
 
-def test_without_a_compiler_torch_scatter_is_left_out_and_tried_again(lab):
-    compiler = Path(lab.environ["PATH"]) / "g++"
-    compiler.rename(compiler.with_name("hidden"))
+def test_where_something_is_missing_torch_scatter_is_left_out_and_tried_again(lab):
+    lab.runner.lacks = "no C++ compiler was found (g++, c++, clang++); on Debian and Ubuntu: apt install g++"
     steps.prepare(lab)
-    assert "[4/5] Getting torch-scatter   left out: no C++ compiler was found (c++, g++, clang++)." in said(lab)
-    assert not ran(lab, "pip wheel") and not (lab.venv / "stamps" / "scatter").exists()
+    assert "[4/5] Getting torch-scatter   left out: no C++ compiler was found (g++, c++, clang++)" in said(lab)
+    assert not (lab.venv / "stamps" / "scatter").exists()
+
+    lab.runner.lacks = None
     again(lab)
-    assert "left out" in said(lab) and lab.runner.ran == []
-
-    compiler.with_name("hidden").rename(compiler)
-    again(lab)
-    assert ran(lab, "pip wheel") and not ran(lab, " torch==")
-
-
-def test_for_a_cpu_torch_the_build_is_for_cpu_whatever_the_variables_say(lab):
-    lab.environ.update(FORCE_CUDA="1", FORCE_ONLY_CUDA="1", PYTHONPATH="/elsewhere")
-    env = scatter.build_env(lab, CPU)
-    assert env["FORCE_ONLY_CPU"] == "1"
-    assert not {"FORCE_CUDA", "FORCE_ONLY_CUDA", "PYTHONPATH"} & set(env)
-
-
-def toolkit(lab: Lab, name: str, release: str) -> str:
-    root = lab.toolkits / name
-    root.mkdir(parents=True)
-    lab.runner.answers[f"{root}/bin/nvcc --version"] = f"Cuda compilation tools, release {release}, V{release}.1"
-    return str(root)
-
-
-def test_under_a_cuda_torch_nothing_is_built_without_cuda(lab):
-    lab.runner.torch = CUDA
-    lab.runner.answers[SMI] = "9.0\n"
-    toolkit(lab, "cuda", "12.8")
-    steps.prepare(lab)
-    assert "left out: torch 2.13.0+cu130 has CUDA 13.0, and no nvcc of that major version" in said(lab)
-    assert not ran(lab, "pip wheel")
-
-
-def test_under_a_cuda_torch_the_build_is_for_the_gpus_that_are_visible(lab):
-    toolkit(lab, "cuda", "12.8")
-    matching = toolkit(lab, "cuda-13.0", "13.0")
-    lab.runner.answers[SMI] = "12.0\n9.0\n9.0\n"
-    lab.environ["FORCE_ONLY_CPU"] = "1"
-    env = scatter.build_env(lab, CUDA)
-    assert (env["FORCE_CUDA"], env["CUDA_HOME"], env["TORCH_CUDA_ARCH_LIST"]) == ("1", matching, "12.0;9.0")
-    assert "FORCE_ONLY_CPU" not in env
-
-    lab.environ["TORCH_CUDA_ARCH_LIST"] = "8.9"
-    assert scatter.build_env(lab, CUDA)["TORCH_CUDA_ARCH_LIST"] == "8.9"
-
-
-def test_a_cuda_build_is_not_run_in_parallel(lab):
-    # torch's build_ext exchanges the compiler object's command for each .cu file
-    lab.runner.torch = CUDA
-    lab.environ["TORCH_CUDA_ARCH_LIST"] = "9.0"
-    toolkit(lab, "cuda", "13.0")
-    steps.prepare(lab)
-    (command,) = ran(lab, "pip wheel")
-    assert "DIST_EXTRA_CONFIG" not in lab.runner.envs[command]
-    assert lab.runner.envs[command]["FORCE_CUDA"] == "1"
-
-
-def test_without_a_visible_gpu_somebody_has_to_name_one(lab):
-    toolkit(lab, "cuda", "13.0")
-    with pytest.raises(LeftOut, match=r"name one to compile for, TORCH_CUDA_ARCH_LIST=9\.0"):
-        scatter.build_env(lab, CUDA)
-
-
-def test_rocm_is_left_out(lab):
-    with pytest.raises(LeftOut, match="ROCm"):
-        scatter.build_env(lab, Torch("2.13.0+rocm7.2", None, "7.2"))
-
-
-def test_objects_are_counted_only_once_the_source_is_there(tmp_path):
-    assert scatter.objects_compiled(tmp_path) == ""
-    source = tmp_path / "pip-wheel-x" / "torch-scatter_y"
-    (source / "csrc" / "cpu").mkdir(parents=True)
-    for name in ("scatter.cpp", "version.cpp", "cpu/scatter_cpu.cpp"):
-        (source / "csrc" / name).touch()
-    (source / "build").mkdir()
-    (source / "build" / "scatter.o").touch()
-    assert scatter.objects_compiled(tmp_path) == "1 of 3 files compiled"
+    assert ran(lab, "build torch-scatter") and not ran(lab, " torch==")
 
 
 # --- progress and commands ------------------------------------------------------------------------

@@ -16,19 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
+from kit.build import cache_folder
 from kit.collect.inside import version_file
 from kit.lab.console import Progress, Runner
 
 NETWORK_SECONDS = 5
 PROBE = """
-import json, os, platform, sys, sysconfig
+import json, sysconfig
 from packaging.tags import sys_tags
 tags = [str(tag) for tag in sys_tags()]
 print(json.dumps({
     "site": sysconfig.get_path("purelib"),
-    "python": "-".join(tags[0].split("-")[:2]),
-    "platform": "-".join(filter(None, [sysconfig.get_platform(), "".join(platform.libc_ver())])),
-    "headers": os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")),
     "tags": tags,
 }))
 """
@@ -87,7 +85,6 @@ class Lab:
     pyg_pages: str = "https://data.pyg.org/whl"
     driver_file: Path = Path("/proc/driver/nvidia/version")
     devices: Path = Path("/dev")
-    toolkits: Path = Path("/usr/local")
     probed: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -109,8 +106,7 @@ class Lab:
     @property
     def wheels(self) -> Path:
         """The kit's own cache of compiled wheels, outside the clone."""
-        base = self.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-        return Path(base) / "jupyter-troubleshooting-kit" / "wheels"
+        return Path(cache_folder(self.environ))
 
     def log(self, step: str) -> Path:
         return self.venv / "log" / f"{step}.log"
@@ -125,7 +121,7 @@ class Lab:
         return [line for name in names for line in lines if line.startswith(f"{name}==")]
 
     def probe(self) -> dict[str, Any]:
-        """What .venv's Python says about itself: site-packages, tags, platform."""
+        """What .venv's Python says about itself: site-packages and tags."""
         if not self.probed:
             answer = self.runner.ask([self.venv_python, "-I", "-c", PROBE])
             if answer is None:
