@@ -10,6 +10,7 @@ import kit
 from kit.collect.probe import doubts, import_name
 from kit.diagnose import CRASHED, diagnose
 from kit.facts import (
+    Attempt,
     Binary,
     Distribution,
     Driver,
@@ -53,6 +54,13 @@ IDS = [
     "library-shadowed",
     "libc-too-old",
     "libstdcxx-too-old",
+    "build-isolation",
+    "sdist-preferred",
+    "index-url-malformed",
+    "wheel-not-published",
+    "python-unsupported",
+    "headers-missing",
+    "compiler-unsupported",
 ]
 
 # What harms: (pattern over one command as typed and its sentence, why it is never advised).
@@ -502,8 +510,40 @@ def near_misses_of_compiled_files():
     yield "the import does without a damaged file", imported(unneeded, "spam"), "extension-broken"
 
 
+def near_misses_of_installations():
+    facts = change(cpu_machine(), extensions=())
+
+    def tried(argv, *said, status=1):
+        return change(facts, attempt=Attempt(("pip", "install", *argv), status, said))
+
+    build = "  Getting requirements to build wheel: finished with status 'error'"
+    nothing = "ERROR: No matching distribution found for torch-scatter"
+    source = "  Downloading torch_scatter-2.1.2.tar.gz (108 kB)"
+    yield "nothing was built", tried(["torch-scatter"], "Collecting torch-scatter", nothing), "build-isolation"
+    warning = "UserWarning: Failed to initialize NumPy: No module named 'numpy'"
+    went_on = tried(["torch-scatter"], build, warning, "error: command 'g++' failed with exit code 1")
+    yield "torch's own warning about NumPy", went_on, "build-isolation"
+    whole = f"https://data.pyg.org/whl/torch-{facts.torch.minor}.0+cpu.html"
+    yield "the page of this torch", tried(["torch-scatter", "-f", whole], nothing), "index-url-malformed"
+    failed = tried(["torch-scatter", "-f", "https://data.pyg.org/whl/torch-2.8.0.html"], nothing, status=0)
+    yield "an address that did no harm", failed, "index-url-malformed"
+    lost = tried(["torch-scatter"], "Retrying after connection broken by 'NewConnectionError'", nothing)
+    yield "a network that fails", lost, "wheel-not-published"
+    yield "a package that torch knows nothing of", tried(["no-such-thing"], nothing[:-13]), "wheel-not-published"
+    passed = "ERROR: Ignored the following versions that require a different python version: 1.0 Requires-Python <3.9"
+    yield "an older version is passed over", tried(["torch-scatter==2.1.2"], passed, nothing), "python-unsupported"
+    asked = tried(["--no-binary=torch-scatter", "torch-scatter"], source, build, status=0)
+    yield "source was asked for", asked, "sdist-preferred"
+    yield "no wheel for this torch", tried(["torch-scatter"], source, build, status=0), "sdist-preferred"
+    cuda = tried(["torch-scatter"], build, "x.cu:4:10: fatal error: cuda_runtime.h: No such file or directory")
+    yield "a header of CUDA's", cuda, "headers-missing"
+    nvcc = tried(["torch-scatter"], build, "error: [Errno 2] No such file or directory: '/usr/local/cuda/bin/nvcc'")
+    yield "nvcc is no C++ compiler", nvcc, "compiler-unsupported"
+
+
 def near_misses():
     yield from near_misses_of_compiled_files()
+    yield from near_misses_of_installations()
     gpu, cpu = gpu_machine(), cpu_machine()
     cwd = cpu.python.cwd
     yield "8.6 code serves an 8.9 GPU", torch(gpu, architectures=("sm_80", "sm_86")), "gpu-arch-missing"

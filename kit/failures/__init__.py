@@ -6,7 +6,9 @@ A failure file is named after its id and holds
 * ``RANK``: root causes have low numbers and are shown before what follows from them;
 * ``INSTEAD``: one sentence on what would not help, where people usually try it ('' where nothing is);
 * ``find(facts)``: yields findings, reads nothing but the facts;
-* ``example()``: facts of a machine that has this failure and no other.
+* ``example()``: facts of a machine that has this failure and no other;
+* where a machine without a GPU can have it: ``reproduce(place)``, which makes it real in a throwaway environment and
+  returns what shows it (Python code, or an installation that fails), and ``SHOWS``, what it then says.
 
 To teach the kit a new failure, add one file.
 """
@@ -17,9 +19,10 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from types import ModuleType
-from typing import Any, Callable
+from typing import Any, Callable, Optional, Union
 
-from kit.facts import Facts
+from kit.facts import Attempt, Facts
+from kit.failures._place import Place
 from kit.findings import Finding
 from kit.record import Record
 
@@ -51,6 +54,8 @@ class Failure(Record):
     instead: str
     find: Callable[[Facts], Iterator[Finding]]
     example: Callable[[], Facts]
+    reproduce: Optional[Callable[[Place], Union[str, Attempt]]] = None
+    shows: str = ""
 
 
 @lru_cache(maxsize=1)
@@ -73,6 +78,9 @@ def _load(module: ModuleType) -> Failure:
     headings = tuple(line for line, below in zip(lines, lines[1:]) if below[:3] == "---" and not below.strip("-"))
     if headings != SECTIONS:
         raise ValueError(f"{id}: the page must have the sections {SECTIONS}, it has {headings}")
+    reproduce = getattr(module, "reproduce", None)
+    if (reproduce is None) != (not hasattr(module, "SHOWS")):
+        raise ValueError(f"{id}: reproduce and SHOWS belong together")
     return Failure(
         id=id,
         title=page.strip().partition("\n")[0].rstrip("."),
@@ -81,4 +89,6 @@ def _load(module: ModuleType) -> Failure:
         instead=module.INSTEAD,
         find=module.find,
         example=module.example,
+        reproduce=reproduce,
+        shows=getattr(module, "SHOWS", ""),
     )

@@ -28,15 +28,18 @@ Whether your own code imports amp is not looked at.
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 from kit.builds import pip
 from kit.facts import Distribution, Extension, Facts, Module
+from kit.failures._place import Place
 from kit.failures.apex_wrong_package import is_pyramid
 from kit.findings import Cost, Finding, Fix
 from kit.gpus import numbers
 from kit.recorded import recorded
 
 RANK = 51
+SHOWS = r"cannot import name 'amp' from 'apex'"
 INSTEAD = "Building apex again with its CUDA extensions would not bring amp back: its source no longer has it."
 
 # The newest transformers whose trainer.py imports apex.amp at module level (read in its wheels).
@@ -125,3 +128,12 @@ def example() -> Facts:
         modules=(*facts.modules, module),
         extensions=(*facts.extensions, extension),
     )
+
+
+def reproduce(place: Place) -> str:
+    place.share("torch")
+    names = ("contrib", "fused_dense", "mlp", "multi_tensor_apply", "normalization", "optimizers")
+    files: dict[str, Any] = {f"apex/{name}/__init__.py": "" for name in names}
+    library = place.compile("int kit_version(void) { return 1; }\n", "amp_C.so")
+    place.install(place.wheel("apex", "0.1", {"apex/__init__.py": "", "amp_C.so": library, **files}, tag=place.tag))
+    return "from apex import amp"

@@ -30,10 +30,12 @@ from collections.abc import Iterator
 
 from kit.builds import pip
 from kit.facts import Distribution, Extension, Facts, Module
+from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
 from kit.recorded import recorded
 
 RANK = 52
+SHOWS = r"No module named 'amp_C'"
 INSTEAD = "pip install apex would bring an unrelated package, and --global-option no longer exists in pip."
 
 PYTHON_PART = {"normalization", "optimizers", "multi_tensor_apply"}
@@ -99,3 +101,12 @@ def example() -> Facts:
         modules=(*facts.modules, module),
         extensions=(*facts.extensions, extension),
     )
+
+
+def reproduce(place: Place) -> str:
+    place.share("torch")
+    names = ("amp", "contrib", "normalization", "optimizers")
+    files = {f"apex/{name}/__init__.py": "" for name in ("multi_tensor_apply", *names)}
+    files["apex/optimizers/__init__.py"] = "import amp_C\n"
+    place.install(place.wheel("apex", "0.1", {"apex/__init__.py": "", **files}))
+    return "import apex.optimizers"

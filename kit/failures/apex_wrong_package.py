@@ -30,10 +30,12 @@ from collections.abc import Iterator
 
 from kit.builds import pip
 from kit.facts import Distribution, Facts, Module
+from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
 from kit.recorded import recorded
 
 RANK = 50
+SHOWS = r"cannot import name 'amp' from 'apex'"
 INSTEAD = "pip install apex would bring the same web toolkit back; NVIDIA's apex is not on the package index."
 
 PYRAMID = {"interfaces.py", "views.py", "forms.py", "scaffolds"}
@@ -94,3 +96,10 @@ def example() -> Facts:
     )
     module = Module("apex", "package", f"{location}/apex", location, "apex", children)
     return dataclasses.replace(facts, distributions=(*facts.distributions, dist), modules=(*facts.modules, module))
+
+
+def reproduce(place: Place) -> str:
+    place.share("torch")
+    names = ("__init__", "forms", "interfaces", "models", "views", "lib/__init__", "scaffolds/__init__")
+    place.install(place.wheel("apex", "0.9.10.dev0", {f"apex/{name}.py": "" for name in names}))
+    return "from apex import amp"

@@ -33,11 +33,13 @@ from collections.abc import Iterator
 
 from kit.builds import pip
 from kit.facts import Distribution, Facts
+from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
 from kit.gpus import numbers
 from kit.recorded import recorded
 
 RANK = 60
+SHOWS = r"networkx backend defined more than once: nx_loopback"
 INSTEAD = "Reinstalling networkx would not remove the second declaration."
 
 
@@ -111,12 +113,7 @@ def _remove(group: list[Distribution], facts: Facts) -> Fix:
     first, name = group[0], group[0].name
     if first.leftover:
         why = f"Delete the leftover folder {_folder(first)}; nothing imports it"
-        argv = (
-            facts.python.executable,
-            "-c",
-            "import os, shutil, sys; p = sys.argv[1]; shutil.rmtree(p) if os.path.isdir(p) else os.remove(p)",
-            first.path,
-        )
+        argv = ("rm", "-r", first.path)
         return Fix("uninstall-package", why, argv, safety="changes-environment", cost=Cost(seconds=1))
     if first.key in ("torch", "apex") or facts.extension(name):  # which build, from which page: no command fits all
         why = f"Uninstall {name} until pip no longer finds it, then install it once, the build that this torch needs"
@@ -172,3 +169,10 @@ def example() -> Facts:
     path = whole.path.replace("/networkx-", "/~etworkx-")
     leftover = dataclasses.replace(whole, path=path, leftover=True, installer=None)
     return dataclasses.replace(facts, distributions=(*facts.distributions, leftover))
+
+
+def reproduce(place: Place) -> str:
+    place.share("torch")
+    whole = next(place.site.glob("networkx-*.dist-info"))
+    place.copy(whole, place.site / f"~{whole.name[1:]}")  # what an interrupted pip leaves
+    return "import networkx"

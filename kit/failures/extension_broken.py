@@ -31,11 +31,14 @@ from typing import Optional
 
 from kit.builds import same_again
 from kit.facts import Extension, Facts, Probe
+from kit.failures import _compiled
 from kit.failures._loading import for_another_python, judge, lacks
+from kit.failures._place import Place
 from kit.findings import Finding, Fix
 from kit.recorded import recorded
 
 RANK = 43
+SHOWS = r"file too short|invalid ELF header|Could not find"
 INSTEAD = "Reinstalling torch would change nothing: torch itself works."
 
 
@@ -82,3 +85,10 @@ def example() -> Facts:
     return dataclasses.replace(
         facts, extensions=(damaged,), probes=(Probe("torch", 0), Probe("torch_scatter", 1, said))
     )
+
+
+def reproduce(place: Place) -> str:
+    place.share("torch")
+    shown = _compiled.installed(place, "torch-spline-conv", "", _compiled.library(place))
+    place.write(place.site / "torch_spline_conv" / "_version_cpu.so", b"\x7fELF\x02\x01\x01")  # as after a full disk
+    return shown

@@ -33,11 +33,14 @@ from typing import Optional
 from kit.builds import extension_fixes
 from kit.causes import of_another_cuda
 from kit.facts import Binary, Extension, Facts, Probe, Torch
+from kit.failures import _compiled
 from kit.failures._loading import judge, lacks
+from kit.failures._place import Place
 from kit.findings import Finding, Fix
 from kit.recorded import recorded
 
 RANK = 42
+SHOWS = r"libtorch_cuda\.so: cannot open shared object file"
 INSTEAD = "Another CUDA toolkit or driver would change nothing: both were fixed when the packages were built."
 
 
@@ -106,3 +109,10 @@ def example() -> Facts:
     return dataclasses.replace(
         facts, extensions=(tagged,), probes=(Probe("torch", 0), Probe("torch_scatter", 1, said))
     )
+
+
+def reproduce(place: Place) -> str:
+    place.share("torch")
+    minor, _ = _compiled.build_of(place)
+    needs_cuda = _compiled.library(place, _compiled.CALLS, _compiled.stub(place, "libtorch_cuda.so"))
+    return _compiled.installed(place, "torch-cluster", f"+pt{minor.replace('.', '')}cu126", needs_cuda)

@@ -36,12 +36,15 @@ from kit import symbols
 from kit.builds import extension_fixes
 from kit.causes import for_others_only
 from kit.facts import Binary, Extension, Facts, Missing, Probe
+from kit.failures import _compiled
 from kit.failures._loading import Verdict, judge, lacks, loads, other_torch
+from kit.failures._place import Place
 from kit.findings import Finding, Fix
 from kit.recorded import recorded
 from kit.requirements import plain
 
 RANK = 41
+SHOWS = r"undefined symbol: _ZN3c1015gone_since_longERKSs"
 INSTEAD = "Reinstalling the same version would change nothing: pip would take the same file, or the one in its cache."
 
 
@@ -135,3 +138,12 @@ def example() -> Facts:
     return dataclasses.replace(
         facts, extensions=(*facts.extensions, audio), probes=(Probe("torch", 0), Probe("torchaudio", 1, said))
     )
+
+
+def reproduce(place: Place) -> str:
+    place.share("torch")
+    # c10::gone_since_long(std::string const&), with the string of the old C++ ABI.
+    gone = "_ZN3c1015gone_since_longERKSs"
+    code = f"int {gone}(void);\nint kit_version(void) {{ return {gone}(); }}\n"
+    _, token = _compiled.build_of(place)
+    return _compiled.installed(place, "torch-sparse", f"+pt25{token}", _compiled.library(place, code))

@@ -32,12 +32,15 @@ from typing import Optional
 
 from kit.builds import rebuild
 from kit.facts import Binary, Extension, Facts, Missing, Probe
+from kit.failures import _compiled
 from kit.failures._loading import Concerned, concerned
+from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
 from kit.gpus import numbers
 from kit.recorded import recorded
 
 RANK = 14
+SHOWS = r"version `GLIBC_9\.99' not found"
 INSTEAD = "A glibc of your own beside the system's would break every program, and reinstalling brings the same file."
 
 # Systems that have a version, to name one that is new enough.
@@ -172,3 +175,9 @@ def example() -> Facts:
         extensions=(*facts.extensions, pyg),
         probes=(Probe("torch", 0), Probe("pyg_lib", 1, said)),
     )
+
+
+def reproduce(place: Place) -> str:
+    place.share("torch")
+    file = _compiled.library(place, _compiled.CALLS, _compiled.stub(place, "libc.so.6", "GLIBC_9.99"))
+    return _compiled.installed(place, "torch-cluster", "", file)

@@ -38,12 +38,14 @@ from typing import Optional
 from kit.builds import extension_fixes, pip, same_again
 from kit.causes import is_nvidias
 from kit.facts import Binary, Facts, Missing, Probe
-from kit.failures import gpu_not_visible
+from kit.failures import _compiled, gpu_not_visible
 from kit.failures._loading import Concerned, concerned
+from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
 from kit.recorded import recorded
 
 RANK = 18
+SHOWS = r"libkit_bundled-1a2b3c4d\.so\.1: cannot open shared object file"
 INSTEAD = "A link under the missing name to another version, or a system CUDA on LD_LIBRARY_PATH, breaks what works."
 
 DRIVER = "libcuda.so.1"
@@ -209,3 +211,12 @@ def example() -> Facts:
             Probe("torch", 1, f"ImportError: {library}: cannot open shared object file: No such file or directory"),
         ),
     )
+
+
+def reproduce(place: Place) -> str:
+    place.share("torch")
+    bundled = _compiled.stub(place, "libkit_bundled-1a2b3c4d.so.1")
+    file = _compiled.library(place, _compiled.CALLS, bundled, "-Wl,-rpath,$ORIGIN/../torch_cluster.libs")
+    shown = _compiled.installed(place, "torch-cluster", "", file, **{f"torch_cluster.libs/{bundled.name}": bundled})
+    place.remove(place.site / "torch_cluster.libs" / bundled.name)
+    return shown

@@ -34,11 +34,14 @@ from collections.abc import Iterator
 
 from kit.causes import MKL_HOOK
 from kit.facts import Binary, Facts, Missing, Probe, Shadow
+from kit.failures import _compiled
 from kit.failures._loading import Concerned, concerned
+from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
 from kit.recorded import recorded
 
 RANK = 12
+SHOWS = r"libc10\.so.*undefined symbol|undefined symbol"
 INSTEAD = "Reinstalling torch or the extension would change nothing: their own libraries are right, and not taken."
 
 # conda-forge's packages of the libraries that are most often taken from a conda environment.
@@ -157,3 +160,10 @@ def example() -> Facts:
         variables={"LD_LIBRARY_PATH": "/usr/local/cuda-13.0/lib64"},
         probes=(Probe("torch", 1, said),),
     )
+
+
+def reproduce(place: Place) -> str:
+    place.share("torch")
+    front = place.copy(_compiled.stub(place, "libc10.so"), place.work.parent / "front" / "libc10.so")
+    place.variables["LD_LIBRARY_PATH"] = str(front.parent)
+    return "import torch"

@@ -29,11 +29,14 @@ import dataclasses
 from collections.abc import Iterator
 
 from kit.facts import Binary, Facts, Missing, Probe
+from kit.failures import _compiled
+from kit.failures._place import Place
 from kit.failures.libc_too_old import findings
 from kit.findings import Finding
 from kit.recorded import recorded
 
 RANK = 16
+SHOWS = r"version `GLIBCXX_3\.4\.99' not found"
 INSTEAD = "Preloading or copying another system's libstdc++ trades this error for crashes elsewhere."
 
 # Systems that have a version, to name one that is new enough.
@@ -71,3 +74,9 @@ def example() -> Facts:
         extensions=(dataclasses.replace(scatter, binaries=(library,)),),
         probes=(Probe("torch", 0), Probe("torch_scatter", 1, said)),
     )
+
+
+def reproduce(place: Place) -> str:
+    place.share("torch")
+    file = _compiled.library(place, _compiled.CALLS, _compiled.stub(place, "libstdc++.so.6", "GLIBCXX_3.4.99"))
+    return _compiled.installed(place, "torch-spline-conv", "", file)

@@ -19,7 +19,8 @@ An empty folder ``apex`` in the working directory.
 
 Fix
 ---
-Rename or move the folder, or start Python elsewhere.  The environment stays as it is.
+Rename or move the folder, or start Python elsewhere.  The environment stays as it is.  The kit itself moves only a
+folder without files.
 
 Known limits
 ------------
@@ -31,10 +32,12 @@ import dataclasses
 from collections.abc import Iterator
 
 from kit.facts import Facts, Module
-from kit.findings import Finding, Fix
+from kit.failures._place import Place
+from kit.findings import Cost, Finding, Fix
 from kit.recorded import recorded
 
 RANK = 6
+SHOWS = r"cannot import name 'amp' from 'apex' \(unknown location\)"
 INSTEAD = "Installing the package again would change nothing: Python would still find the folder first."
 
 
@@ -79,10 +82,19 @@ def _finding(module: Module, story: str, evidence: str, facts: Facts) -> Finding
         f"A {what} called {module.path.rpartition('/')[2]} stands in the way. {story}",
         (f"{module.path}: {evidence}", f"import path: {module.entry} comes first for {module.name}"),
         (
-            Fix("change-code-or-data", f"Rename or move {module.path}, or start Python in another folder"),
+            _aside(module),
             *([] if module.entry == facts.python.cwd else [_loader_path(module)]),
         ),
     )
+
+
+def _aside(module: Module) -> Fix:
+    why = f"Rename or move {module.path}, or start Python in another folder"
+    # An empty folder, or one of folders alone, holds no code that would be missed; a checkout is its owner's to move.
+    if module.kind == "namespace" and not any("." in name for name in module.children):
+        argv = ("mv", module.path, f"{module.path}-moved-aside")  # no name that could be imported
+        return Fix("change-code-or-data", why, argv, safety="changes-environment", cost=Cost(seconds=1))
+    return Fix("change-code-or-data", why)
 
 
 def _loader_path(module: Module) -> Fix:
@@ -95,3 +107,9 @@ def example() -> Facts:
     return dataclasses.replace(
         facts, modules=(*facts.modules, Module("apex", "namespace", f"{cwd}/apex", cwd, children=()))
     )
+
+
+def reproduce(place: Place) -> str:
+    place.share("torch")
+    (place.work / "apex").mkdir()
+    return "from apex import amp"

@@ -36,11 +36,13 @@ from kit.builds import CPU_TORCH_MB, GPU_TORCH_MB, PYTORCH_INDEX, pip
 from kit.causes import cause_in_torch
 from kit.facts import Facts, Probe
 from kit.failures._loading import lacks, outcome
+from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
 from kit.recorded import recorded
 from kit.requirements import contradicts
 
 RANK = 10
+SHOWS = r"libtorch_cpu\.so: cannot open shared object file"
 INSTEAD = "Reinstalling the packages that use torch would not help: the file that is missing is torch's own."
 
 
@@ -130,3 +132,9 @@ def example() -> Facts:
         torch=dataclasses.replace(facts.torch, missing_files=("torch/lib/libtorch_cpu.so",), binaries=()),
         probes=(Probe("torch", 1, error),),
     )
+
+
+def reproduce(place: Place) -> str:
+    place.share("torch")
+    place.remove(place.site / "torch" / "lib" / "libtorch_cpu.so")
+    return "import torch"

@@ -29,11 +29,13 @@ from collections.abc import Iterator
 
 from kit.builds import CPU_TORCH_MB, GPU_TORCH_MB, choose_torch, pip, torch_fix
 from kit.facts import Facts
+from kit.failures._place import Place
 from kit.failures.wrong_interpreter import torch_elsewhere
 from kit.findings import Cost, Finding, Fix
 from kit.recorded import recorded
 
 RANK = 12
+SHOWS = r"No module named 'torch'"
 INSTEAD = "Reinstalling the packages that need torch would not help: they do not bring it along."
 
 
@@ -54,11 +56,12 @@ def find(facts: Facts) -> Iterator[Finding]:
         "torch",
         f"torch is not installed in this Python. {', '.join(sorted(needing))} cannot work without it.",
         ("import path: no folder torch and no metadata of torch", *list(needing.values())[:4]),
-        (_install(facts),),
+        (install(facts),),
     )
 
 
-def _install(facts: Facts) -> Fix:
+def install(facts: Facts) -> Fix:
+    """change-torch: torch for the GPU that is here, else the one of the package index."""
     if facts.gpu_seen and choose_torch(facts):
         return torch_fix(facts, "Install torch for this GPU")
     # On Linux the package index serves the CUDA build, whether there is a GPU or not.
@@ -80,3 +83,11 @@ def example() -> Facts:
         distributions=tuple(d for d in facts.distributions if d.key != "torch"),
         modules=tuple(m for m in facts.modules if m.name != "torch"),
     )
+
+
+def reproduce(place: Place) -> str:
+    place.share("torch")  # with what it requires, which stays
+    gone = ("torch", "torchgen", "functorch", "torch-*.dist-info")
+    place.remove(*(path for pattern in gone for path in place.site.glob(pattern)))
+    place.install(place.wheel("kit-needs-torch", "1.0", {"kit_needs_torch.py": "import torch\n"}, requires=["torch"]))
+    return "import kit_needs_torch"

@@ -34,10 +34,12 @@ from typing import Optional
 
 from kit.builds import python_minor
 from kit.facts import Facts, Kernel, OtherPython
+from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
 from kit.recorded import recorded
 
 RANK = 4
+SHOWS = r"No module named 'kit_compiled._C'|cannot import name '_C'"
 INSTEAD = "pip install torch in a terminal would go into the other Python again."
 
 
@@ -118,3 +120,12 @@ def example() -> Facts:
         others=(OtherPython("VIRTUAL_ENV", "/home/<user>/envs/gnn/bin/python", "2.13.0+cpu"),),
         kernel=Kernel("notebook"),
     )
+
+
+def reproduce(place: Place) -> str:
+    place.share("torch")
+    other = place.work.parent / "lib" / "python3.8" / "site-packages"
+    place.write(other / "kit_compiled" / "__init__.py", "from kit_compiled import _C\n")
+    place.write(other / "kit_compiled" / "_C.cpython-38-x86_64-linux-gnu.so", b"\x7fELF")
+    place.variables["PYTHONPATH"] = str(other)
+    return "import kit_compiled"

@@ -1,0 +1,96 @@
+"""A header that the compiler needs is not installed: Python.h, or that of a library.
+
+What it means
+-------------
+A source distribution is compiled, and stops at ``fatal error: Python.h: No such file or directory``.  The Python of
+a Linux distribution comes without its headers, which are a package of their own; so do those of other libraries.
+
+How it is found
+---------------
+In what a build said: the compiler names a header that it does not find.  Headers of CUDA and of torch itself are
+other failures.
+
+Example
+-------
+``Python.h``, with the system's Python.
+
+Fix
+---
+The wheel, where one is published, which needs no compiler; else the package with the headers, from the system or
+from conda.
+
+Known limits
+------------
+Which package holds a header other than Python's is not looked up.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+from kit.builds import python_minor
+from kit.facts import Attempt, Facts
+from kit.failures import _compiled
+from kit.failures._installing import cause, wheel_of
+from kit.failures._place import Place
+from kit.findings import Finding, Fix
+from kit.recorded import recorded
+
+RANK = 36
+INSTEAD = "Copying headers from another Python compiles, and crashes when it is used."
+
+SHOWS = r"Python\.h"
+
+
+def find(facts: Facts) -> Iterator[Finding]:
+    found = cause(facts)
+    if found is None or found.failure != "headers-missing":
+        return
+    name, header = found.package or "the extension", found.what
+    pythons = header.rpartition("/")[2] in ("Python.h", "pyconfig.h", "patchlevel.h")
+    of = f"Python {python_minor(facts)}" if pythons else "a library"
+    yield Finding(
+        "headers-missing",
+        "error",
+        found.package or None,
+        f"A header is missing to compile {name}. The compiler looks for {header}, of {of}, and does not find it.",
+        (f"the build of {name}: {found.line}", f"{facts.python.executable}: Python {facts.python.version}"),
+        tuple(_fixes(name, header, pythons, facts)),
+    )
+
+
+def _fixes(name: str, header: str, pythons: bool, facts: Facts) -> Iterator[Fix]:
+    wheel = wheel_of(name, facts)
+    if wheel is not None:
+        yield wheel
+    minor = python_minor(facts)
+    if not pythons:
+        yield Fix("install-toolchain", f"Install the development package that holds {header}, then try again")
+    elif facts.python.conda or facts.python.base_prefix not in ("/usr", ""):
+        why = (
+            f"Make an environment with another Python {minor} (conda-forge, uv, python.org): this one has no headers"
+        )
+        yield Fix("install-toolchain", why)
+    else:
+        package = f"python{minor}-dev (Debian, Ubuntu) or python{minor}-devel (Fedora, RHEL)"
+        yield Fix("install-toolchain", f"Install {package} with the system's package manager, then try again")
+
+
+def example() -> Facts:
+    facts = recorded("healthy-cpu")
+    said = (
+        "Collecting torch-cluster",
+        "  Downloading torch_cluster-1.6.3.tar.gz (54 kB)",
+        "  Building wheel for torch-cluster (pyproject.toml): finished with status 'error'",
+        "      /opt/venv/lib/python3.11/site-packages/torch/include/torch/csrc/python_headers.h:12:10: fatal error: "
+        "Python.h: No such file or directory",
+        "      error: command '/usr/bin/g++' failed with exit code 1",
+        "  ERROR: Failed building wheel for torch-cluster",
+    )
+    argv = (facts.python.executable, "-m", "pip", "install", "--no-build-isolation", "torch-cluster")
+    return dataclasses.replace(facts, attempt=Attempt(argv, 1, said))
+
+
+def reproduce(place: Place) -> Attempt:
+    _compiled.prepared(place)
+    _compiled.source(place, "torch-spline-conv", f"#include <Python.h>\n{_compiled.SOURCE}", headers=False)
+    return place.pip("install", "--no-build-isolation", "torch-spline-conv")

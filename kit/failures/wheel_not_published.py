@@ -1,0 +1,104 @@
+"""No wheel of this package is published for this torch, CUDA and platform.
+
+What it means
+-------------
+``No matching distribution found``, or 403 or 404 for the file: the package has no wheel for a torch that new, that
+old, or built for that CUDA, or for this platform; for a nightly there never is one.  A page that is there can be
+empty: that of torch 2.13 lists no torch-scatter.
+
+How it is found
+---------------
+In what an installation said: pip found no version of a package around torch, with an address that is right for the
+torch in ``torch/version.py``, and with a Python that wheels are published for.
+
+Example
+-------
+``pip install --only-binary=:all: torch-scatter`` beside torch 2.13.0, for which there is none.
+
+Fix
+---
+Compile it against this torch; or move to a torch that it has wheels for.
+
+Known limits
+------------
+A misspelt name, or an index that cannot be reached without saying so, reads the same.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+
+from kit.builds import PYG, choose_torch, platform, python_minor, torch_fix
+from kit.facts import Attempt, Facts
+from kit.failures import _compiled
+from kit.failures._installing import cause, compiled, tried, wheel_of
+from kit.failures._place import Place
+from kit.findings import Finding, Fix
+from kit.recorded import recorded
+
+RANK = 32
+INSTEAD = "A wheel for another torch can be installed by force, and then does not load."
+
+SHOWS = r"No matching distribution found for torch-spline-conv"
+
+
+def find(facts: Facts) -> Iterator[Finding]:
+    found = cause(facts)
+    if facts.attempt is None or found is None or found.failure != "wheel-not-published":
+        return
+    it, name, torch = tried(facts.attempt), found.package, facts.torch
+    asked = next((r for r in it.requirements if r.lower().replace("_", "-").startswith(name)), name)
+    beside = f"torch {torch.version}, Python {python_minor(facts)}" if torch else f"Python {python_minor(facts)}"
+    listed = re.search(r"\(from versions: (?!none)([^)]+)\)", it.text)
+    yield Finding(
+        "wheel-not-published",
+        "error",
+        name,
+        f"No wheel of {name} is published for this environment. pip found none of {asked} that fits {beside} on "
+        f"{platform(facts)}.",
+        (
+            f"pip: {found.line}",
+            *(f"--find-links: {page}" for page in it.pages[:2]),
+            *([f"versions that fit: {listed.group(1)}"] if listed else []),
+            *([f"torch/version.py: {torch.version}, {torch.build}"] if torch else []),
+        ),
+        tuple(_fixes(name, facts))[:3],
+    )
+
+
+def _fixes(name: str, facts: Facts) -> Iterator[Fix]:
+    assert facts.attempt is not None
+    it = tried(facts.attempt)
+    wheel = wheel_of(name, facts)
+    if wheel is not None and not (
+        wheel.argv and set(wheel.argv) & set(it.pages) and set(wheel.argv) & set(it.requirements)
+    ):
+        yield wheel
+    if name in PYG:
+        build = compiled("rebuild-extension", it, facts)
+        if build is not None:
+            yield build
+        if wheel is None and facts.torch and facts.torch.cuda and choose_torch(facts, True):
+            yield torch_fix(facts, f"Move to a torch that has wheels of {name}", needs_pyg=True)
+    if name == "torch":
+        yield Fix("change-torch", "Install a release of torch that is published for this Python and platform")
+    else:
+        yield Fix("change-package-version", f"Install a release of {name} that was built for this torch")
+
+
+def example() -> Facts:
+    facts = recorded("healthy-cpu")
+    page = "https://data.pyg.org/whl/torch-2.13.0+cpu.html"
+    said = (
+        f"Looking in links: {page}",
+        "ERROR: Could not find a version that satisfies the requirement torch-scatter (from versions: none)",
+        "ERROR: No matching distribution found for torch-scatter",
+    )
+    argv = (facts.python.executable, "-m", "pip", "install", "--only-binary=:all:", "torch-scatter", "-f", page)
+    return dataclasses.replace(facts, extensions=(), attempt=Attempt(argv, 1, said))
+
+
+def reproduce(place: Place) -> Attempt:
+    place.share("torch")
+    _compiled.source(place, "torch-spline-conv")
+    return place.pip("install", "--only-binary=:all:", "torch-spline-conv", "--find-links", _compiled.page(place))
