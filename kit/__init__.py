@@ -3,6 +3,11 @@
     kit.collect(python=None) -> Facts        read an environment without importing anything of it
     kit.diagnose(facts) -> Findings          what is wrong, with evidence and what helps
     kit.doctor(python=None) -> Findings      both in one
+    kit.plan(findings) -> Plan               steps that mend, tried on simulated facts; nothing is changed
+    kit.apply(plan, confirm) -> Receipt      do the steps; taken back where they do not help
+    kit.undo(receipt) -> Receipt             the environment as it was before
+    kit.wheel(packages, facts) -> Wheels     which published wheel fits, and why the others do not
+    kit.reproduce(id)                        a throwaway environment that really has this failure
     kit.verify(python=None) -> Verification  run real operators in fresh processes
     kit.xray(path) -> XRay                   would a compiled file load here, and run on this GPU
     kit.load(file) -> Facts                  facts from a file that `kit collect -o` wrote
@@ -13,7 +18,8 @@ Importing kit needs the standard library alone: what a verb needs beyond it, it 
 """
 
 import dataclasses
-from typing import Optional
+import importlib
+from typing import Any, Optional
 
 from kit.collect import collect
 from kit.diagnose import diagnose
@@ -21,15 +27,46 @@ from kit.errors import KitError
 from kit.facts import About, Facts
 from kit.failures import Page, catalogue
 from kit.findings import Findings
+from kit.plan import plan
 from kit.recorded import names as _recorded_names
 from kit.recorded import recorded as _recorded
 from kit.verify import verify
 from kit.xray import xray
 
 __version__ = "0.1.0"
-__all__ = ["KitError", "collect", "diagnose", "doctor", "load", "machine", "machines", "page", "verify", "xray"]
+__all__ = [
+    "KitError",
+    "apply",
+    "collect",
+    "diagnose",
+    "doctor",
+    "load",
+    "machine",
+    "machines",
+    "page",
+    "plan",
+    "reproduce",
+    "undo",
+    "verify",
+    "wheel",
+    "xray",
+]
 
 LIVE = "live"
+# Verbs whose modules are loaded when they are first asked for: `kit doctor` needs none of them.
+_LATER = {
+    "apply": ("kit.repair", "apply"),
+    "undo": ("kit.repair", "undo"),
+    "wheel": ("kit.wheels", "wheels"),
+    "reproduce": ("kit.throwaway", "reproduce"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'kit' has no attribute {name!r}")
+    module, function = _LATER[name]
+    return getattr(importlib.import_module(module), function)
 
 
 def doctor(python: Optional[str] = None, *, machine: str = LIVE, gpu: Optional[str] = None) -> Findings:

@@ -5,16 +5,19 @@ stderr).  With ``--json`` one document goes to stdout and nothing else.
 """
 
 import argparse
+import dataclasses
 import gc
 import io
 import json
 import os
 import sys
-from typing import Any, NoReturn, Optional
+from typing import Any, Callable, NoReturn, Optional
 
 import kit
+from kit.collect import attempt
 from kit.errors import KitError
 from kit.facts import Facts
+from kit.findings import Findings
 
 
 class Help(argparse.HelpFormatter):
@@ -64,6 +67,7 @@ def parser() -> Parser:
     which = doctor.add_mutually_exclusive_group()
     _python(which)
     which.add_argument("--facts", metavar="FILE", help="a facts file, or the name of a recorded machine")
+    _log(doctor)
     _gpu(doctor)
     _json(doctor)
 
@@ -78,6 +82,38 @@ def parser() -> Parser:
     xray.add_argument("--against", metavar="EXE_OR_DIR", help="where it would have to load; by default where it lies")
     _gpu(xray)
     _json(xray)
+
+    wheel = verbs.add_parser("wheel", help="which published wheel fits here, and why the others do not")
+    wheel.set_defaults(run=run_wheel)
+    wheel.add_argument("package", metavar="PACKAGE", nargs="+", help="torch-scatter, pyg-lib, torch, ...")
+    which = wheel.add_mutually_exclusive_group()
+    _python(which)
+    which.add_argument("--facts", metavar="FILE", help="a facts file, or the name of a recorded machine")
+    wheel.add_argument("--torch", metavar="V", help="for this torch, e.g. 2.12.1+cu126 or 2.12")
+    wheel.add_argument("--cuda", metavar="TOKEN", help="for this build of torch, e.g. cu126 or cpu")
+    wheel.add_argument("--index", metavar="URL", help="a mirror of the pages, or one page")
+    wheel.add_argument("--offline", action="store_true", help="ask nobody: the dated table answers")
+    _json(wheel)
+
+    repair = verbs.add_parser("repair", help="mend what the doctor finds: shows the steps, asks, can be undone")
+    repair.set_defaults(run=run_repair)
+    _python(repair)
+    _log(repair)
+    _gpu(repair)
+    repair.add_argument("--only", metavar="ID", help="mend this failure alone")
+    repair.add_argument("--index", metavar="URL", help="a mirror of https://data.pyg.org/whl/")
+    repair.add_argument("--into", metavar="PATH", help="leave this environment alone, make a mended twin of it there")
+    repair.add_argument("--dry-run", action="store_true", help="show the steps and change nothing")
+    repair.add_argument("--yes", action="store_true", help="do the steps without asking")
+    _json(repair)
+
+    undo = verbs.add_parser("undo", help="bring back what a repair changed")
+    undo.set_defaults(run=run_undo)
+    undo.add_argument("receipt", metavar="RECEIPT", nargs="?", help="which repair; the latest by default")
+    _python(undo)
+    undo.add_argument("--force", action="store_true", help="also where files were changed since the repair")
+    undo.add_argument("--discard", action="store_true", help="keep the repair, and drop what was kept for undoing it")
+    _json(undo)
 
     verify = verbs.add_parser("verify", help="run real operators in fresh processes")
     verify.set_defaults(run=run_verify)
@@ -96,6 +132,10 @@ def _python(parser: Any) -> None:
     parser.add_argument("--python", metavar="EXE", help="the interpreter to examine; this one by default")
 
 
+def _log(parser: Any) -> None:
+    parser.add_argument("--log", metavar="FILE", help="what an installation that failed has said (- for stdin)")
+
+
 def _gpu(parser: Any) -> None:
     parser.add_argument("--gpu", metavar="CC", help="a compute capability, e.g. 12.0")
 
@@ -106,9 +146,15 @@ def _json(parser: Any) -> None:
 
 def run_doctor(arguments: Any) -> int:
     facts = read_facts(arguments.facts) if arguments.facts is not None else kit.collect(arguments.python)
-    findings = kit.diagnose(facts.with_gpu(arguments.gpu) if arguments.gpu is not None else facts)
+    findings = _diagnose(facts, arguments)
     _print(findings, arguments.json)
     return int(findings.verdict != "healthy")
+
+
+def _diagnose(facts: Facts, arguments: Any) -> Findings:
+    if arguments.log is not None:
+        facts = dataclasses.replace(facts, attempt=attempt.read(arguments.log))
+    return kit.diagnose(facts.with_gpu(arguments.gpu) if arguments.gpu is not None else facts)
 
 
 def run_collect(arguments: Any) -> int:
@@ -127,10 +173,74 @@ def run_verify(arguments: Any) -> int:
     return int(verification.verdict != "healthy")
 
 
+def run_repair(arguments: Any) -> int:
+    from kit.plan import unpublished
+
+    findings = _diagnose(kit.collect(arguments.python), arguments)
+    planned = kit.plan(findings, arguments.only, arguments.index, unpublished)
+    if not arguments.json:
+        _print(planned, False)
+    receipt = None
+    if planned.steps and not arguments.dry_run:
+        if arguments.into is not None:
+            from kit.twin import twin
+
+            receipt = twin(planned, arguments.into, _confirmed(arguments), _ticking(arguments))
+        else:
+            receipt = kit.apply(planned, _confirmed(arguments), _ticking(arguments))
+    if arguments.json:
+        _write(json.dumps({"schema": 1, "plan": planned.to_dict(), "receipt": receipt and receipt.to_dict()}) + "\n")
+    elif receipt is not None:
+        _write("\n")
+        _print(receipt, False)
+    done = not planned.steps or (receipt is not None and receipt.state == "applied")
+    return int(not done or bool(planned.left))
+
+
+def _confirmed(arguments: Any) -> Callable[[Any], bool]:
+    """Asks on the terminal, unless ``--yes``; where there is nobody to ask, the answer is no."""
+
+    def confirm(plan: Any) -> bool:
+        if arguments.yes:
+            return True
+        if arguments.json or not sys.stdin or not sys.stdin.isatty():
+            print("kit: nobody to ask, so nothing is changed; --yes does the steps", file=sys.stderr)
+            return False
+        print(
+            f"Do {'this step' if len(plan.steps) == 1 else 'these steps'}? [y/N] ",
+            end="",
+            flush=True,
+            file=sys.stderr,
+        )
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    return confirm
+
+
+def run_undo(arguments: Any) -> int:
+    if arguments.discard:
+        from kit.repair import discard
+
+        discard(arguments.receipt, arguments.python)
+        return 0
+    _print(kit.undo(arguments.receipt, arguments.python, arguments.force), arguments.json)
+    return 0
+
+
 def run_xray(arguments: Any) -> int:
     shown = kit.xray(arguments.path, against=arguments.against, gpu=arguments.gpu)
     _print(shown, arguments.json)
     return int(shown.verdict != "healthy")
+
+
+def run_wheel(arguments: Any) -> int:
+    from kit.wheels import wheels
+
+    facts = read_facts(arguments.facts) if arguments.facts is not None else kit.collect(arguments.python)
+    torch, cuda, index = arguments.torch, arguments.cuda, arguments.index
+    shown = wheels(arguments.package, facts, torch, cuda, index, offline=arguments.offline)
+    _print(shown, arguments.json)
+    return int(shown.verdict != "found")
 
 
 def run_page(arguments: Any) -> int:
@@ -182,6 +292,27 @@ def _save(text: str, file: str) -> None:
         if whole and os.path.isfile(part):
             os.unlink(part)
         raise KitError(f"{file} cannot be written: {error.strerror or error}") from None
+
+
+def _ticking(arguments: Any) -> Optional[Callable[[Any], None]]:
+    """Shows how far a repair is: on a terminal in one line, in a log one line for each thing that it does."""
+    if arguments.json:
+        return None
+    from kit import show
+
+    last = ""
+
+    def tell(tick: Any) -> None:
+        nonlocal last
+        phase = f"{tick.step} {tick.what}"
+        if sys.stderr.isatty():
+            end = "\n" if last and phase != last else ""
+            print(f"{end}\r\033[K{show.tick_text(tick)[:110]}", end="", file=sys.stderr, flush=True)
+        elif phase != last:
+            print(show.tick_text(tick), file=sys.stderr, flush=True)
+        last = phase
+
+    return tell
 
 
 def _progress(name: str, done: int, total: int) -> None:

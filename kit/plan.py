@@ -7,12 +7,13 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Callable, Optional
 
+from kit.builds import PYG, PYG_PAGES
 from kit.diagnose import diagnose
 from kit.errors import KitError
 from kit.facts import Facts
 from kit.findings import Cost, Finding, Findings, Fix
 from kit.record import Record
-from kit.simulate import simulate
+from kit.simulate import change, simulate
 
 _LIMIT = 12  # steps of one plan
 
@@ -66,23 +67,40 @@ class Plan(Record):
         return show.text(self)
 
 
-def plan(findings: Findings, only: Optional[str] = None, refuse: Optional[Refuse] = None) -> Plan:
+def plan(
+    findings: Findings, only: Optional[str] = None, index: Optional[str] = None, refuse: Optional[Refuse] = None
+) -> Plan:
     """Steps that mend these findings, or the ones of the failure ``only``.
 
     Each step is tried on simulated facts.  A fix is taken where its finding is gone afterwards and what it brings
     about is mended by the steps that follow: torch changed, and every extension after it.  A finding that no such
-    steps mend is left to a person.  ``refuse`` is asked about each fix, and answers why it cannot be had here (no
-    such wheel on the page, say), or None.  KitError where ``only`` names nothing that was found.
+    steps mend is left to a person.  ``index`` is a mirror of PyG's pages.  ``refuse`` is asked about each fix, and
+    answers why it cannot be had here, as :func:`unpublished` does, or None.  KitError where ``only`` names nothing
+    that was found.
     """
     trouble = _trouble(findings)
     if only is not None and only not in {finding.failure for finding in trouble}:
         there = ", ".join(dict.fromkeys(f.failure for f in trouble)) or "nothing"
         raise KitError(f"{only} was not found here, so there is nothing to mend; found: {there}")
-    search = _Search(findings, refuse or (lambda facts, fix: None))
+    search = _Search(findings, refuse or (lambda facts, fix: None), index)
     set_aside = frozenset(key(f) for f in trouble if only is not None and f.failure != only)
     steps, given_up = search.mend(findings.facts, (), set_aside) or ((), {key(f) for f in trouble})
     left = tuple(f for f in trouble if key(f) in given_up and key(f) not in set_aside)
     return Plan(findings.facts, tuple(steps), left, tuple(dict.fromkeys(search.refused)))
+
+
+def unpublished(facts: Facts, fix: Fix) -> Optional[str]:
+    """Why a wheel for these facts cannot be had: its page was read, and lists none that fits.  None where it can, or
+    where the page cannot be read: pip then says so, before anything is changed."""
+    what = change(fix.argv or ())
+    if fix.kind != "install-matching-wheel" or what is None or what.index is None or what.installs[0].name not in PYG:
+        return None
+    from kit.wheels import wheels  # with all that the network takes
+
+    pin = what.installs[0]
+    answer = wheels([pin.name], facts, index=what.index).packages[0]
+    fits = any(one.fits and f"-{pin.version}-" in one.filename for one in answer.candidates)
+    return None if fits or answer.source == "table" else f"{answer.index_url} lists no {pin.name} {pin.version}"
 
 
 def key(finding: Finding) -> Key:
@@ -97,10 +115,10 @@ def _trouble(findings: Findings) -> list[Finding]:
 class _Search:
     """Depth first over the fixes of the first finding, in the order in which its failure offers them."""
 
-    def __init__(self, findings: Findings, refuse: Refuse) -> None:
+    def __init__(self, findings: Findings, refuse: Refuse, index: Optional[str]) -> None:
         self.original = {key(finding) for finding in _trouble(findings)}
-        self.first: Optional[Findings] = findings
-        self.refuse = refuse
+        self.first = findings
+        self.refuse, self.index = refuse, index
         self.refused: list[str] = []
 
     def mend(
@@ -120,7 +138,7 @@ class _Search:
         return None
 
     def _findings(self, facts: Facts) -> list[Finding]:
-        if self.first is not None and facts is self.first.facts:
+        if facts is self.first.facts:
             return _trouble(self.first)
         return _trouble(diagnose(facts))
 
@@ -128,6 +146,9 @@ class _Search:
         for fix in finding.fix:
             if fix.argv is None or fix.safety == "manual":
                 continue
+            if self.index is not None:
+                argv = tuple(word.replace(PYG_PAGES, self.index.rstrip("/") + "/") for word in fix.argv)
+                fix = dataclasses.replace(fix, argv=argv)
             after = simulate(facts, fix.argv, fix.env, finding)
             if after is None:
                 continue

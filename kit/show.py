@@ -7,6 +7,7 @@ light, dark, untrusted and printed notebooks.  The text carries every word of it
 import os
 import sys
 import textwrap
+from collections import Counter
 from html import escape
 from typing import Any, Optional
 
@@ -52,6 +53,8 @@ def _views(thing: Any) -> Any:
         return agreement_text, agreement_html
     if isinstance(thing, Plan):
         return plan_text, plan_html
+    if type(thing).__name__ == "Wheels":
+        return wheels_text, wheels_html
     if type(thing).__name__ == "Receipt":
         return receipt_text, receipt_html
     return verification_text, verification_html
@@ -95,12 +98,14 @@ def count(findings: Findings) -> str:
 
 
 def next_command(findings: Findings) -> str:
-    """The command to run next: the best fix that is a command, else the check that follows a fix by hand."""
-    suffix = _python_option(findings.facts)
-    if findings.verdict == "healthy":
-        return f"python -m kit verify{suffix}"
-    command = next((c for f in findings for fix in f.fix[:1] for c in [fix.command()] if c), None)
-    return command or f"python -m kit doctor{suffix}"
+    """The command to run next: the repair where the kit can try one, else the check that follows a fix by hand."""
+    verb = "verify" if findings.verdict == "healthy" else "repair" if _mendable(findings) else "doctor"
+    return f"python -m kit {verb}{_python_option(findings.facts)}"
+
+
+def _mendable(findings: Findings) -> bool:
+    fixes = (fix for finding in findings if finding.severity != "note" for fix in finding.fix)
+    return any(fix.argv is not None and fix.safety == "changes-environment" for fix in fixes)
 
 
 def _python_option(facts: Facts) -> str:
@@ -211,8 +216,8 @@ def findings_html(findings: Findings) -> str:
         for finding in others:
             summary = f"{escape(finding.title)} · {finding.severity}"
             out.append(_details(summary, _finding_html(finding, title=False)))
-    check = f"python -m kit verify{_python_option(findings.facts)}"
-    out.append(_p(f"{'After a repair, check with' if broken else 'Next:'} {_code(check)}", faint=True))
+    words = "To mend it, and to be able to undo that:" if _mendable(findings) else "Next:"
+    out.append(_p(f"{words} {_code(next_command(findings))}", faint=True))
     return _section("".join(out))
 
 
@@ -535,8 +540,9 @@ def receipt_sentence(receipt: Any) -> str:
 
 def _receipt_rows(receipt: Any) -> list[tuple[str, str]]:
     rows = [(f"step {number}", step.why) for number, step in enumerate(receipt.steps, 1)]
-    if receipt.reason:
-        rows.append(("why", receipt.reason))
+    if receipt.why:
+        rows.append(("why", receipt.why))
+    rows += [("note", note) for note in receipt.notes]
     if receipt.verification is not None:
         rows.append(
             ("verified", f"{receipt.verification.verdict}, {_verification_count(receipt.verification.checks)}")
@@ -553,6 +559,18 @@ def receipt_text(receipt: Any) -> str:
     width = max([len(name) for name, _ in rows] or [0])
     lines += [_wrap(said, f"  {name:<{width}}  ", " " * (width + 4)) for name, said in rows]
     return "\n".join(lines).rstrip()
+
+
+def tick_text(tick: Any) -> str:
+    """How far a repair is: ``'[1/2] downloading torch 312 of 740 MB, 0:42 of about 1:10'``."""
+    parts = [f"[{tick.step}/{tick.steps}] {tick.what} {tick.detail}".rstrip()]
+    if tick.done is not None:
+        scale, unit = (1e6, " MB") if tick.unit == "bytes" else (1, f" {tick.unit}".rstrip())
+        done = f"{tick.done / scale:.0f}"
+        parts.append(f"{done} of {tick.total / scale:.0f}{unit}" if tick.total else f"{done}{unit}")
+    clock = f"{int(tick.elapsed) // 60}:{int(tick.elapsed) % 60:02}"
+    usual = f" of about {_duration(round(tick.usual))}" if tick.usual else ""
+    return ", ".join([*parts, clock + usual])
 
 
 def receipt_html(receipt: Any) -> str:
@@ -601,3 +619,86 @@ def _table(rows: Any, head: Any = ()) -> str:
     return (
         f'<table style="border-collapse:collapse;background:none;margin:4px 0 8px;font-size:13px">{top}{body}</table>'
     )
+
+
+# -- wheels
+
+_REASONS = 12  # of one package, those that most wheels have
+_NEAREST = 3  # wheels that one reason alone keeps out
+
+
+def _wheels_reasons(shown: Any) -> list[tuple[str, str]]:
+    """(how many wheels, why they do not fit), the commonest first.  A wheel may stand in several rows."""
+    counts = Counter(why for candidate in shown.candidates for why in candidate.why_not)
+    rows = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
+    named = [(str(number), printable(why)) for why, number in rows[:_REASONS]]
+    return [*named, ("", f"and {len(rows) - _REASONS} other reasons")] if len(rows) > _REASONS else named
+
+
+def _wheels_nearest(shown: Any) -> list[str]:
+    single = [c for c in shown.candidates if len(c.why_not) == 1]
+    return [f"{printable(c.filename)}: {printable(c.why_not[0])}" for c in single[:_NEAREST]]
+
+
+def _wheels_sentence(shown: Any) -> str:
+    listed, fitting = len(shown.candidates), sum(c.fits for c in shown.candidates)
+    if shown.best:
+        return f"{shown.package}: {fitting} of {listed} wheels fit{'s' * (fitting == 1)} {shown.target}"
+    return f"{shown.package}: no wheel fits {shown.target}" + (f" ({listed} looked at)" if listed else "")
+
+
+def _wheels_taken(shown: Any) -> str:
+    best = next((c for c in shown.candidates if c.fits), None)
+    return printable(best.filename) if best else ""
+
+
+def wheels_text(wheels: Any) -> str:
+    """For each package: the wheel to take, its command, why the rest do not fit, and what else helps."""
+    lines = [environment(wheels.facts)]
+    for shown in wheels.packages:
+        lines += [
+            "",
+            _wheels_sentence(shown),
+            f"  {'page' if shown.source == 'page' else 'page, not read'}: {shown.index_url}",
+        ]
+        lines += [_wrap(printable(note), "  note: ", "        ") for note in shown.notes]
+        if shown.best:
+            lines += [f"  take: {_wheels_taken(shown)}", f"        {shown.best}"]
+            lines.append(f"        {shown.install.command()}")
+        rows = _wheels_reasons(shown)
+        if rows:
+            lines.append(
+                "  Why the others do not fit, and how many" if shown.best else "  Why they do not fit, and how many"
+            )
+            lines += [_wrap(why, f"    {number:>4}  ", " " * 10) for number, why in rows]
+        if not shown.best and _wheels_nearest(shown):
+            lines += ["  Nearest", *(_wrap(words, "    ", "      ") for words in _wheels_nearest(shown))]
+        if shown.otherwise:
+            lines.append("  What helps instead, best first" if len(shown.otherwise) > 1 else "  What helps instead")
+        for number, fix in enumerate(shown.otherwise, 1):
+            lines.append(_wrap(" · ".join(filter(None, [fix.why, price(fix)])), f"    {number}. ", "       "))
+            lines += [f"       {fix.command()}"] if fix.command() else []
+    missing = [p.package for p in wheels.packages if not p.best]
+    lines += ["", f"missing: {', '.join(missing)}" if missing else "found: a wheel for each"]
+    return "\n".join(lines)
+
+
+def wheels_html(wheels: Any) -> str:
+    out = [_p(escape(environment(wheels.facts)), faint=True)]
+    for shown in wheels.packages:
+        out.append(_p(escape(_wheels_sentence(shown)), size=15, bold=True))
+        out += [_p(escape(printable(note)), faint=True) for note in shown.notes]
+        if shown.best:
+            out.append(_p(f"<strong>{escape(_wheels_taken(shown))}</strong><br>{_code(shown.install.command())}"))
+        rows = _wheels_reasons(shown)
+        if rows:
+            table = _table(rows, ("wheels", "why they do not fit"))
+            out.append(_details("<strong>Why the others do not fit</strong>", table, open=not shown.best))
+        if not shown.best and _wheels_nearest(shown):
+            nearest = "".join(f"<li>{escape(words)}</li>" for words in _wheels_nearest(shown))
+            out.append(_p("<strong>Nearest</strong>") + f"<ul>{nearest}</ul>")
+        if shown.otherwise:
+            items = "".join(f'<li style="margin:0 0 6px">{_fix_html(fix)}</li>' for fix in shown.otherwise)
+            out.append(_p("<strong>What helps instead, best first</strong>") + f"<ol>{items}</ol>")
+        out.append(_p(f"page: {_code(shown.index_url)}", faint=True))
+    return _section("".join(out), width=80)
