@@ -100,7 +100,8 @@ def simulate(facts: Facts, argv: Sequence[str], env: Mapping[str, str], finding:
         facts = _with(facts, pin, what, env)
     attempt = facts.attempt
     names = {pin.name for pin in what.installs}
-    if attempt is not None and names & {normalise(re.split(r"[\[=<>~!@ ]", word)[0]) for word in attempt.argv}:
+    asked = {normalise(re.split(r"[\[=<>~!@ ]", word)[0]) for word in attempt.argv} if attempt else set()
+    if names & {*asked, normalise(finding.package or "")}:
         facts = dataclasses.replace(facts, attempt=None)
     return _libraries_found(facts, finding)
 

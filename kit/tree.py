@@ -123,7 +123,7 @@ def restamp(path: str, entry: Entry) -> None:
 
 
 def move_back(source: str, target: str, times: Mapping[str, Optional[Entry]]) -> list[str]:
-    """Move what was moved from ``source`` to ``target`` back; may be done again.  Returns what went wrong, in words."""
+    """Move ``target`` back to ``source``; may be done again.  Returns what went wrong, in words."""
     if os.path.lexists(target):
         if os.path.lexists(source):
             return [f"{target} stays there: something new lies at {source}"]

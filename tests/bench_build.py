@@ -3,10 +3,10 @@
     python tests/bench_build.py [--rounds N] [--python PATH]
 
 Against the torch of the lab, or of the interpreter PATH; where that has CUDA, TORCH_CUDA_ARCH_LIST has to name a GPU.
-Each build starts from nothing: no wheel is kept, pip's cache is bypassed.  A round takes as long as both builds; with
-more than one, figures are medians and the ratio is that of neighbouring builds, so that a machine whose speed drifts
-does not matter.  CPU time is user and system, of all compilers together.  Bar: 2.5 times faster in wall time on two
-cores.
+Each build starts from nothing: no wheel is kept, pip's cache is bypassed.  The kit builds before and after each plain
+build, which is compared with the mean of both, so that a machine whose speed drifts matters less; with more than one
+round the ratio is the median.  Nothing else should run meanwhile: what does takes a share from two compilers as from
+one.  CPU time is user and system, of all compilers together.  Bar: 2.5 times faster in wall time on two cores.
 """
 
 import argparse
@@ -67,9 +67,16 @@ def compared(ours: Path, theirs: Path) -> str:
     return f"DIFFERENT SYMBOLS: {', '.join(differ)}" if differ else alike
 
 
-def figures(runs: list[Run]) -> str:
-    wall, cpu = statistics.median(run.wall for run in runs), statistics.median(run.cpu for run in runs)
-    return f"{wall:5.0f} s wall {cpu:5.0f} s CPU   {max(run.peak for run in runs):.0f} MiB for the largest process"
+def one(name: str, argv: list[str], folder: Path) -> Run:
+    """One build into ``folder``, and a line about it."""
+    before = os.getloadavg()[0]
+    run = measure([*argv, str(folder)], folder.parent / "empty")
+    print(
+        f"  {name}   {run.wall:5.0f} s wall {run.cpu:5.0f} s CPU   {run.peak:.0f} MiB for the largest process   "
+        f"load {before:.1f} before, {os.getloadavg()[0]:.1f} after",
+        flush=True,
+    )
+    return run
 
 
 def main() -> None:
@@ -83,28 +90,28 @@ def main() -> None:
     except KitError as error:
         return print(f"left out: {error}")
     jobs = toolchain.how_many(os.environ)
+    minutes = (chosen.rounds * (PLAIN_SECONDS + KIT_SECONDS) + KIT_SECONDS) // 60
     print(
         f"{chosen.rounds} round(s), {os.cpu_count()} CPUs, {jobs} compilers at once, load {os.getloadavg()[0]:.1f}; "
-        f"usually about {chosen.rounds * (PLAIN_SECONDS + KIT_SECONDS) // 60} minutes for the CPU on two idle cores",
+        f"usually about {minutes} minutes, for the CPU on two idle cores",
         flush=True,
     )
-    plain, kit, verdict = [], [], ""
     os.environ.update({k: v for k, v in env.items() if os.environ.get(k) != v})  # pip gets the right variables too
-    for _ in range(chosen.rounds):
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            (folder / "empty").mkdir()
-            argv = [chosen.python, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "--no-cache-dir"]
-            argv += ["--no-binary=torch-scatter", "-w", str(folder / "pip"), f"torch-scatter=={version}"]
-            ours = [sys.executable, "-c", OURS, version, chosen.python, str(folder / "kit")]
-            kit.append(measure(ours, folder / "empty"))
-            print(f"  kit.build   {figures(kit[-1:])}   load {os.getloadavg()[0]:.1f}", flush=True)
-            plain.append(measure(argv, folder / "empty"))
-            print(f"  pip wheel   {figures(plain[-1:])}   load {os.getloadavg()[0]:.1f}", flush=True)
-            verdict = compared(wheel_below(folder / "kit"), wheel_below(folder / "pip"))
-    pairs = list(zip(plain, kit))
-    wall = statistics.median(theirs.wall / ours.wall for theirs, ours in pairs)
-    cpu = statistics.median(theirs.cpu / ours.cpu for theirs, ours in pairs)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "empty").mkdir()
+        pip = [chosen.python, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "--no-cache-dir"]
+        pip += ["--no-binary=torch-scatter", f"torch-scatter=={version}", "-w"]
+        ours = [sys.executable, "-c", OURS, version, chosen.python]
+        kit, plain, wheels = [one("kit.build", ours, folder / "kit-0")], [], {}
+        for number in range(1, chosen.rounds + 1):
+            plain.append(one("pip wheel", pip, folder / f"pip-{number}"))
+            kit.append(one("kit.build", ours, folder / f"kit-{number}"))
+            wheels = {tool: wheel_below(folder / f"{tool}-{number}") for tool in ("kit", "pip")}
+        verdict = compared(wheels["kit"], wheels["pip"])
+    sides = list(zip(kit, plain, kit[1:]))
+    wall = statistics.median(2 * pip.wall / (before.wall + after.wall) for before, pip, after in sides)
+    cpu = statistics.median(2 * pip.cpu / (before.cpu + after.cpu) for before, pip, after in sides)
     met = ("met" if wall >= BAR else "MISSED") if jobs >= CORES else "no bar on one core"
     print(f"torch-scatter {version} from source: ratio {wall:.1f} wall, {cpu:.1f} CPU   bar {BAR} wall: {met}")
     print(f"  {verdict}")
