@@ -27,7 +27,6 @@ from kit.errors import KitError
 from kit.facts import About, Facts
 from kit.failures import Page, catalogue
 from kit.findings import Findings
-from kit.plan import plan
 from kit.recorded import names as _recorded_names
 from kit.recorded import recorded as _recorded
 from kit.verify import verify
@@ -55,6 +54,7 @@ __all__ = [
 LIVE = "live"
 # Verbs whose modules are loaded when they are first asked for: `kit doctor` needs none of them.
 _LATER = {
+    "plan": ("kit.repair.plan", "plan"),
     "apply": ("kit.repair", "apply"),
     "undo": ("kit.repair", "undo"),
     "wheel": ("kit.wheels", "wheels"),

@@ -174,7 +174,7 @@ def run_verify(arguments: Any) -> int:
 
 
 def run_repair(arguments: Any) -> int:
-    from kit.plan import unpublished
+    from kit.repair.plan import unpublished
 
     findings = _diagnose(kit.collect(arguments.python), arguments)
     planned = kit.plan(findings, arguments.only, arguments.index, unpublished)
@@ -183,7 +183,7 @@ def run_repair(arguments: Any) -> int:
     receipt = None
     if planned.steps and not arguments.dry_run:
         if arguments.into is not None:
-            from kit.twin import twin
+            from kit.repair.twin import twin
 
             receipt = twin(planned, arguments.into, _confirmed(arguments), _ticking(arguments))
         else:

@@ -73,7 +73,8 @@ def settings(namespace: Mapping[str, Any], *more: str) -> Settings:
     ``require``  what has to be there: ``"cuda"`` and requirements such as ``"torch>=2.9"``, comma-separated
     ``findings`` where the gate writes its JSON; empty: beside papermill's output, else in the working directory
 
-    ``more`` are names of further parameters, which are text.  Raises BadParameter for an unknown name (papermill only warns), and for a value that cannot be used.
+    ``more`` are names of further parameters, which are text.  Raises BadParameter for an unknown name (papermill only
+    warns), and for a value that cannot be used.
     """
     given = {name: value for name, value in namespace.items() if not _of_python(name, value)}
     unknown = sorted(set(given) - set(KNOWN) - set(more))

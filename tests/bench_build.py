@@ -22,7 +22,7 @@ from pathlib import Path
 from bench_doctor import Run, measure
 from conftest import ROOT
 
-from kit import toolchain
+from kit.build import toolchain
 from kit.collect import elf
 from kit.errors import KitError
 

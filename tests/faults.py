@@ -20,8 +20,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 import repairs  # noqa: E402
 
 from kit.errors import KitError  # noqa: E402
-from kit.journal import Journal, journals  # noqa: E402
 from kit.repair import apply, undo  # noqa: E402
+from kit.repair.journal import Journal, journals  # noqa: E402
 
 
 class Bench:

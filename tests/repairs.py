@@ -16,7 +16,7 @@ from pathlib import Path
 
 from kit.facts import About, Facts, Host, Python
 from kit.findings import Cost, Finding, Findings
-from kit.plan import Plan, Step
+from kit.repair.plan import Plan, Step
 from kit.verify import Check, Verification
 
 

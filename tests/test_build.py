@@ -21,11 +21,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Environment
 
-from kit import nvcc, toolchain
-from kit.build import BuildFailed, Built, build, cache_folder, flags, key
+from kit.build import BuildFailed, Built, build, cache_folder, flags, key, nvcc, toolchain
+from kit.build.nvcc import CannotBuild, Toolkit
 from kit.data import table
 from kit.errors import KitError
-from kit.nvcc import CannotBuild, Toolkit
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="compilers and toolkits as Linux has them")
 

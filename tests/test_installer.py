@@ -11,9 +11,9 @@ from repairs import healthy, install, package, plan, works, yes
 
 from kit.errors import KitError
 from kit.facts import normalise
-from kit.installer import Installer, installer
-from kit.places import ask, metadata, sources
 from kit.repair import apply, undo
+from kit.repair.installer import Installer, installer
+from kit.repair.places import ask, metadata, sources
 
 OTHERS = sorted(
     (p for p in Path(sys.base_prefix).parent.glob("3.*/bin/python") if int(p.parts[-3].split(".")[1]) >= 8),
@@ -90,7 +90,7 @@ def test_an_environment_whose_pip_is_too_old_to_say_what_it_would_do(tmp_path, i
 def test_an_old_pip_alone_downloads_and_leaves_out_what_is_there(tmp_path, index, monkeypatch):
     repairs.wheel(index.folder, "needs", "1.0", {"needs.py": ""}, requires=["alpha"])
     place = repairs.Place(tmp_path / "venv", index.folder / "alpha-2.0-py3-none-any.whl", pip=True)
-    monkeypatch.setattr("kit.change.REPORTS", (99, 0))
+    monkeypatch.setattr("kit.repair.change.REPORTS", (99, 0))
     before = repairs.picture(place.folder)
     receipt = apply(
         plan(place.python, install(place.python, "needs", index=index)), yes, examine=healthy, prove=works
@@ -109,7 +109,7 @@ def test_the_kits_own_pip_where_the_environment_and_its_python_have_none(tmp_pat
     def poorer(executable):
         return {**real(executable), "bundled": None}
 
-    monkeypatch.setattr("kit.installer.ask", poorer)
+    monkeypatch.setattr("kit.repair.installer.ask", poorer)
     assert repaired(place.python, index, place.folder).endswith("of the kit's own Python")
 
 
@@ -224,7 +224,9 @@ def test_a_users_own_folder_of_a_systems_python(tmp_path, index, monkeypatch):
     python, site = copied_python(tmp_path)
     base = tmp_path / "local"
     monkeypatch.setenv("PYTHONUSERBASE", str(base))
-    monkeypatch.setattr("kit.installer._writable", lambda folder: not str(folder).startswith(str(tmp_path / "usr")))
+    monkeypatch.setattr(
+        "kit.repair.installer._writable", lambda folder: not str(folder).startswith(str(tmp_path / "usr"))
+    )
     (site / "theirs-1.0.dist-info").mkdir()
     (site / "theirs-1.0.dist-info" / "METADATA").write_text("Name: theirs\nVersion: 1.0\n")
     to = installer(str(python), ["alpha"])
@@ -241,9 +243,13 @@ def test_a_users_own_folder_of_a_systems_python(tmp_path, index, monkeypatch):
 
 def test_a_users_own_folder_that_is_switched_off(tmp_path, monkeypatch):
     python, _ = copied_python(tmp_path)
-    monkeypatch.setattr("kit.installer._writable", lambda folder: not str(folder).startswith(str(tmp_path / "usr")))
+    monkeypatch.setattr(
+        "kit.repair.installer._writable", lambda folder: not str(folder).startswith(str(tmp_path / "usr"))
+    )
     real = ask
-    monkeypatch.setattr("kit.installer.ask", lambda exe: {**real(exe), "user": {**real(exe)["user"], "on": False}})
+    monkeypatch.setattr(
+        "kit.repair.installer.ask", lambda exe: {**real(exe), "user": {**real(exe)["user"], "on": False}}
+    )
     with pytest.raises(KitError, match="belong to the system's administrator"):
         installer(str(python))
 
@@ -251,8 +257,8 @@ def test_a_users_own_folder_that_is_switched_off(tmp_path, monkeypatch):
 def test_no_pip_at_all(tmp_path, monkeypatch):
     place = repairs.Place(tmp_path / "venv")
     real = ask
-    monkeypatch.setattr("kit.installer.ask", lambda exe: {**real(exe), "bundled": None})
-    monkeypatch.setattr("kit.installer.POINTS", (99, 0))
+    monkeypatch.setattr("kit.repair.installer.ask", lambda exe: {**real(exe), "bundled": None})
+    monkeypatch.setattr("kit.repair.installer.POINTS", (99, 0))
     with pytest.raises(KitError, match=r"has pip; try .* -m ensurepip"):
         installer(place.python)
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from repairs import difference, picture
 
-from kit import lock as locks
-from kit import tree
 from kit.errors import KitError
-from kit.journal import Journal, Scope, journals
-from kit.lock import check, lock
+from kit.repair import locking as locks
+from kit.repair import tree
+from kit.repair.journal import Journal, Scope, journals
+from kit.repair.locking import check, lock
 
 
 @pytest.fixture
@@ -295,7 +295,7 @@ def test_undo_is_not_stopped_by_a_journal_that_cannot_be_written(root, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("kit.journal.append", full)
+        patch.setattr("kit.repair.journal.append", full)
         notes = journal.undo()
     assert "the journal cannot be written (No space left on device): kit undo once more" in notes[0]
     assert difference(before, picture(root)) == []
@@ -330,7 +330,7 @@ def test_the_latest_repair_comes_first(root):
 
 def other_process(root, seconds=30):
     """A process that holds the lock."""
-    code = f"import time; from kit.lock import lock\nwith lock({str(root)!r}):"
+    code = f"import time; from kit.repair.locking import lock\nwith lock({str(root)!r}):"
     code += f" print('held', flush=True); time.sleep({seconds})"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
@@ -356,7 +356,7 @@ def test_the_lock_names_who_holds_it_and_since_when(root):
 def test_the_lock_lasts_as_long_as_a_child_of_a_killed_repair(root):
     code = f"""
 import os, subprocess, sys
-from kit.lock import lock
+from kit.repair.locking import lock
 with lock({str(root)!r}) as held:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"], stdout=-3, pass_fds=(held,))
     print(child.pid, flush=True)

@@ -22,11 +22,11 @@ from pathlib import Path
 import pytest
 
 from kit.build import BuildFailed, Built, Moment
+from kit.build.nvcc import CannotBuild
 from kit.lab import scatter, steps
 from kit.lab.__main__ import check_python, free_port, open_lab
 from kit.lab.console import Progress, Runner
 from kit.lab.place import Lab, StepFailed, Torch, Unusable, read_page, read_torch
-from kit.nvcc import CannotBuild
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = Torch("2.13.0+cpu", None, None)

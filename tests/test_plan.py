@@ -9,8 +9,8 @@ from kit.diagnose import diagnose
 from kit.errors import KitError
 from kit.facts import Attempt, Driver, Extension, Gpu
 from kit.findings import Finding, Findings, Fix
-from kit.plan import key, plan
-from kit.simulate import Change, Pin, change, simulate
+from kit.repair.plan import key, plan
+from kit.repair.simulate import Change, Pin, change, simulate
 
 EXE = "/opt/venv/bin/python"
 

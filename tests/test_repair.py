@@ -22,8 +22,8 @@ from kit import build as build_module
 from kit.errors import KitError
 from kit.facts import Binary
 from kit.findings import Findings
-from kit.journal import Journal, journals
 from kit.repair import Tick, apply, discard, undo
+from kit.repair.journal import Journal, journals
 from kit.xray import File, XRay
 
 pytestmark = pytest.mark.slow
@@ -564,7 +564,7 @@ def test_a_wheel_is_xrayed_before_it_is_installed(bench, tmp_path, monkeypatch, 
         asked.append((os.path.basename(path), against, gpu))
         return XRay((File(binary, runs, binary.why),), "torch")
 
-    monkeypatch.setattr("kit.change.xray", xray)
+    monkeypatch.setattr("kit.repair.change.xray", xray)
     receipt = run(bench, install(bench.place.python, "--no-deps", "alpha==4.0", index=bench.index))
     assert asked == [("alpha-4.0-py3-none-any.whl", bench.place.python, None)]
     assert (receipt.state == "applied") is not bool(said)

@@ -16,10 +16,10 @@ from kit.collect import attempt
 from kit.errors import KitError
 from kit.facts import Attempt
 from kit.failures import catalogue, failure
-from kit.local_index import LocalIndex
-from kit.plan import plan
 from kit.repair import apply, undo
+from kit.repair.plan import plan
 from kit.throwaway import Throwaway, reproduce
+from kit.throwaway.index import LocalIndex
 
 LIVE = [it.id for it in catalogue() if it.reproduce is not None]
 # What only a person can mend: no step of the kit's, and the finding says what to do.

@@ -11,9 +11,9 @@ from repairs import fails, finding, healthy, install, package, step, wheel, work
 from kit.errors import KitError
 from kit.facts import Distribution, Extension, Torch
 from kit.findings import Findings
-from kit.kernelspec import register
-from kit.plan import Plan
-from kit.twin import MARK, contents, twin
+from kit.repair.kernelspec import register
+from kit.repair.plan import Plan
+from kit.repair.twin import MARK, contents, twin
 
 
 def dist(name, version, **more):

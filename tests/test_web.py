@@ -13,10 +13,10 @@ import time
 import pytest
 from web_server import cut, drip, forward, serving
 
-from kit import web as web_module
 from kit.errors import KitError
-from kit.pip_network import pip_options
-from kit.web import Web, WebError, cache_folder
+from kit.wheels import web as web_module
+from kit.wheels.network import pip_options
+from kit.wheels.web import Web, WebError, cache_folder
 
 SECRET = "s3cr3t-w0rd"
 

@@ -15,11 +15,11 @@ from web_server import serving
 import kit
 from kit import show
 from kit.__main__ import main
-from kit.builds import choose_torch, torch_choices
 from kit.errors import KitError
 from kit.facts import Driver, Gpu, Torch
-from kit.wheel_fit import Target, platforms, reasons, tags
+from kit.published import choose_torch, torch_choices
 from kit.wheels import wheels
+from kit.wheels.fit import Target, platforms, reasons, tags
 
 SECRET = "s3cr3t-w0rd"
 
@@ -212,8 +212,8 @@ def test_a_base_element_leads_nowhere_else_either(server):
 
 
 def test_pytorchs_own_file_host_is_followed_and_no_other():
-    from kit.web import Page
-    from kit.wheel_pages import listed as listed_of
+    from kit.wheels.pages import listed as listed_of
+    from kit.wheels.web import Page
 
     name = "torch-2.12.1%2Bcu130-cp311-cp311-manylinux_2_28_x86_64.whl"
     text = f'<a href="https://download-r2.pytorch.org/whl/cu130/{name}#sha256={"ab" * 32}">x</a>'

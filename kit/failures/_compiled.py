@@ -3,8 +3,8 @@
 import re
 from typing import Any, Union
 
-from kit.builds import PYG_VERSIONS
 from kit.failures._place import Place
+from kit.published import PYG_VERSIONS
 
 SOURCE = "int kit_version(void) { return 1; }\n"
 _INIT = """\

@@ -9,13 +9,13 @@ import re
 from functools import lru_cache
 from typing import Optional
 
-from kit.builds import PYG_VERSIONS, matching_wheel, pip, platform, pyg_row, python_minor, rebuild
-from kit.builds import token as token_of
 from kit.data import table
 from kit.facts import Attempt, Extension, Facts, normalise
 from kit.failures._pages import is_pygs, of_torch, wrong
 from kit.findings import Fix
 from kit.gpus import numbers
+from kit.published import PYG_VERSIONS, matching_wheel, pip, platform, pyg_row, python_minor, rebuild
+from kit.published import token as token_of
 from kit.record import Record
 
 # Options of pip, uv and conda that are followed by a value.

@@ -3,8 +3,8 @@
 import re
 from typing import Optional
 
-from kit.builds import PYG_PAGES, PYTORCH_INDEX, token
 from kit.facts import Facts
+from kit.published import PYG_PAGES, PYTORCH_INDEX, token
 from kit.record import Record
 
 # What a shell, a batch file, an f-string or a text template leaves behind where it was not filled in.

@@ -7,7 +7,7 @@ from kit.facts import Attempt
 
 
 class Index(Protocol):
-    """The package index of a throwaway environment; kit.local_index has the words."""
+    """The package index of a throwaway environment; kit.throwaway.index has the words."""
 
     def page(self, build: str) -> str: ...
 

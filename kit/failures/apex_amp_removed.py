@@ -30,12 +30,12 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from kit.builds import pip
 from kit.facts import Distribution, Extension, Facts, Module
 from kit.failures._place import Place
 from kit.failures.apex_wrong_package import is_pyramid
 from kit.findings import Cost, Finding, Fix
 from kit.gpus import numbers
+from kit.published import pip
 from kit.recorded import recorded
 
 RANK = 51

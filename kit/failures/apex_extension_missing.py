@@ -28,10 +28,10 @@ A single missing extension of apex.contrib is not looked for.
 import dataclasses
 from collections.abc import Iterator
 
-from kit.builds import pip
 from kit.facts import Distribution, Extension, Facts, Module
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
+from kit.published import pip
 from kit.recorded import recorded
 
 RANK = 52

@@ -30,12 +30,12 @@ A log without its command is taken for an isolated build where the missing modul
 import dataclasses
 from collections.abc import Iterator
 
-from kit.builds import pip
 from kit.facts import Attempt, Facts
 from kit.failures import _compiled, torch_missing
 from kit.failures._installing import cause, compiled, tried, wheel_of
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
+from kit.published import pip
 from kit.recorded import recorded
 
 RANK = 34

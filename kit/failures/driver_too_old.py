@@ -30,12 +30,12 @@ Datacenter GPUs with NVIDIA's forward-compatibility package (cuda-compat) can ru
 import dataclasses
 from collections.abc import Iterator
 
-from kit.builds import choose_torch, torch_fix
 from kit.facts import Driver, Facts
 from kit.failures._loading import judge
 from kit.failures.gpu_arch_missing import fixes, unserved
 from kit.findings import Cost, Finding, Fix
 from kit.gpus import driver_runs, minimum_driver
+from kit.published import choose_torch, torch_fix
 from kit.recorded import recorded
 
 RANK = 22

@@ -31,11 +31,11 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator
 
-from kit.builds import pip
 from kit.facts import Distribution, Facts
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
 from kit.gpus import numbers
+from kit.published import pip
 from kit.recorded import recorded
 
 RANK = 60

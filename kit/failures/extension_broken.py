@@ -29,12 +29,12 @@ import re
 from collections.abc import Iterator
 from typing import Optional
 
-from kit.builds import same_again
 from kit.facts import Extension, Facts, Probe
 from kit.failures import _compiled
 from kit.failures._loading import for_another_python, judge, lacks
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
+from kit.published import same_again
 from kit.recorded import recorded
 
 RANK = 43

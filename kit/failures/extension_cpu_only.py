@@ -32,10 +32,10 @@ import dataclasses
 import re
 from collections.abc import Iterator
 
-from kit.builds import WITHOUT_GPU_CODE, extension_fixes
 from kit.causes import calls_gpu
 from kit.facts import Extension, Facts
 from kit.findings import Finding
+from kit.published import WITHOUT_GPU_CODE, extension_fixes
 from kit.recorded import recorded
 
 RANK = 40

@@ -30,13 +30,13 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Optional
 
-from kit.builds import extension_fixes
 from kit.causes import of_another_cuda
 from kit.facts import Binary, Extension, Facts, Probe, Torch
 from kit.failures import _compiled
 from kit.failures._loading import judge, lacks
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
+from kit.published import extension_fixes
 from kit.recorded import recorded
 
 RANK = 42

@@ -33,13 +33,13 @@ import re
 from collections.abc import Iterator
 
 from kit import symbols
-from kit.builds import extension_fixes
 from kit.causes import for_others_only
 from kit.facts import Binary, Extension, Facts, Missing, Probe
 from kit.failures import _compiled
 from kit.failures._loading import Verdict, judge, lacks, loads, other_torch
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
+from kit.published import extension_fixes
 from kit.recorded import recorded
 from kit.requirements import plain
 

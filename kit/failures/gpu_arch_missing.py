@@ -33,12 +33,12 @@ finding.
 import dataclasses
 from collections.abc import Iterator
 
-from kit.builds import extension_fixes, torch_fix
 from kit.causes import meant
 from kit.facts import Binary, Extension, Facts, Gpu, Torch
 from kit.failures._loading import judge
 from kit.findings import Finding, Fix
 from kit.gpus import capabilities, driver_for, runs_on, served
+from kit.published import extension_fixes, torch_fix
 from kit.record import Record
 from kit.recorded import recorded
 

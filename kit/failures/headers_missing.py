@@ -27,12 +27,12 @@ Which package holds a header other than Python's is not looked up.
 import dataclasses
 from collections.abc import Iterator
 
-from kit.builds import python_minor
 from kit.facts import Attempt, Facts
 from kit.failures import _compiled
 from kit.failures._installing import cause, wheel_of
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
+from kit.published import python_minor
 from kit.recorded import recorded
 
 RANK = 36

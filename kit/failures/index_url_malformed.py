@@ -29,13 +29,13 @@ import dataclasses
 import re
 from collections.abc import Iterator
 
-from kit.builds import PYTORCH_INDEX, pip
 from kit.facts import Attempt, Facts
 from kit.failures import _compiled
 from kit.failures._installing import ONLY, cause, compiled, tried, wheel_of
 from kit.failures._pages import Wrong, is_pygs, wrong
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
+from kit.published import PYTORCH_INDEX, pip
 from kit.recorded import recorded
 
 RANK = 30

@@ -30,13 +30,13 @@ import re
 from collections.abc import Iterator
 from typing import Optional
 
-from kit.builds import rebuild
 from kit.facts import Binary, Extension, Facts, Missing, Probe
 from kit.failures import _compiled
 from kit.failures._loading import Concerned, concerned
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
 from kit.gpus import numbers
+from kit.published import rebuild
 from kit.recorded import recorded
 
 RANK = 14

@@ -35,13 +35,13 @@ import re
 from collections.abc import Iterator
 from typing import Optional
 
-from kit.builds import extension_fixes, pip, same_again
 from kit.causes import is_nvidias
 from kit.facts import Binary, Facts, Missing, Probe
 from kit.failures import _compiled, gpu_not_visible
 from kit.failures._loading import Concerned, concerned
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
+from kit.published import extension_fixes, pip, same_again
 from kit.recorded import recorded
 
 RANK = 18

@@ -28,10 +28,10 @@ import dataclasses
 import re
 from collections.abc import Iterator
 
-from kit.builds import pip
 from kit.facts import Distribution, Facts
 from kit.findings import Cost, Finding, Fix
 from kit.gpus import numbers
+from kit.published import pip
 from kit.recorded import recorded
 from kit.requirements import contradicts
 

@@ -29,12 +29,12 @@ import dataclasses
 import re
 from collections.abc import Iterator
 
-from kit.builds import PYG, python_minor
 from kit.facts import Attempt, Facts
 from kit.failures._installing import cause, compiled, tried, wheels_for
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
 from kit.gpus import numbers
+from kit.published import PYG, python_minor
 from kit.recorded import recorded
 
 RANK = 31

@@ -28,13 +28,13 @@ What was compiled in an earlier installation, whose log is not there, is not tol
 import dataclasses
 from collections.abc import Iterator
 
-from kit.builds import pip
 from kit.facts import Attempt, Facts
 from kit.failures import _compiled
 from kit.failures._installing import ONLY, cause, compiled, tried, wheel_of
 from kit.failures._pages import is_pygs, of_torch
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
+from kit.published import pip
 from kit.recorded import recorded
 
 RANK = 33

@@ -32,12 +32,12 @@ libstdcxx-too-old says so.
 import dataclasses
 from collections.abc import Iterator
 
-from kit.builds import CPU_TORCH_MB, GPU_TORCH_MB, PYTORCH_INDEX, pip
 from kit.causes import cause_in_torch
 from kit.facts import Facts, Probe
 from kit.failures._loading import lacks, outcome
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
+from kit.published import CPU_TORCH_MB, GPU_TORCH_MB, PYTORCH_INDEX, pip
 from kit.recorded import recorded
 from kit.requirements import contradicts
 

@@ -28,9 +28,9 @@ Intel (XPU) and Apple (MPS) devices are not looked at.
 import dataclasses
 from collections.abc import Iterator
 
-from kit.builds import torch_fix
 from kit.facts import Facts
 from kit.findings import Finding
+from kit.published import torch_fix
 from kit.recorded import recorded
 
 RANK = 20

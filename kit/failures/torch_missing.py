@@ -27,11 +27,11 @@ import dataclasses
 import re
 from collections.abc import Iterator
 
-from kit.builds import CPU_TORCH_MB, GPU_TORCH_MB, choose_torch, pip, torch_fix
 from kit.facts import Facts
 from kit.failures._place import Place
 from kit.failures.wrong_interpreter import torch_elsewhere
 from kit.findings import Cost, Finding, Fix
+from kit.published import CPU_TORCH_MB, GPU_TORCH_MB, choose_torch, pip, torch_fix
 from kit.recorded import recorded
 
 RANK = 12

@@ -28,12 +28,12 @@ import dataclasses
 import re
 from collections.abc import Iterator
 
-from kit.builds import PYG, choose_torch, platform, python_minor, torch_fix
 from kit.facts import Attempt, Facts
 from kit.failures import _compiled
 from kit.failures._installing import cause, compiled, tried, wheel_of
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
+from kit.published import PYG, choose_torch, platform, python_minor, torch_fix
 from kit.recorded import recorded
 
 RANK = 32

@@ -32,10 +32,10 @@ import re
 from collections.abc import Iterator
 from typing import Optional
 
-from kit.builds import python_minor
 from kit.facts import Facts, Kernel, OtherPython
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
+from kit.published import python_minor
 from kit.recorded import recorded
 
 RANK = 4

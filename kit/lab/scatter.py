@@ -10,8 +10,8 @@ from pathlib import Path
 
 from kit import build
 from kit.build import Moment
+from kit.build.nvcc import CannotBuild
 from kit.lab.place import Lab, LeftOut, StepFailed, Torch, digest, read_page
-from kit.nvcc import CannotBuild
 
 
 def get_scatter(lab: Lab) -> None:

@@ -9,18 +9,19 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union
 
-from kit import builds, redact, wheel_pages
-from kit.builds import PYG, PYG_PAGES, PYTORCH_INDEX
+from kit import published, redact
 from kit.data import table
 from kit.errors import KitError
 from kit.facts import Extension, Facts, Torch, normalise
 from kit.findings import Cost, Fix
+from kit.published import PYG, PYG_PAGES, PYTORCH_INDEX
 from kit.record import Record
-from kit.wheel_fit import Reading, Target, order
-from kit.wheel_pages import Candidate
+from kit.wheels import pages as wheel_pages
+from kit.wheels.fit import Reading, Target, order
+from kit.wheels.pages import Candidate
 
 if TYPE_CHECKING:
-    from kit.web import Page, Web
+    from kit.wheels.web import Page, Web
 
 PACKAGES = (*PYG, "pyg-lib", "torch")
 # pyg-lib took over their operators with this release (its changelog).
@@ -101,7 +102,7 @@ def wheels(
     if index is not None and not _is_address(index):
         raise KitError(f"not the address of an index: {redact.text(index)!r}; only http and https addresses are read")
     if not offline and web is None:
-        from kit.web import Web
+        from kit.wheels.web import Web
 
         web = Web(os.path.expanduser(facts.python.prefix))
     asked = _Asked(facts, None if offline else web, index)
@@ -129,17 +130,17 @@ def _target(package: str, facts: Facts, torch: Optional[str], cuda: Optional[str
         same = facts.torch if facts.torch and facts.torch.minor == match[1] else None
         name = name or (_token_of(same) if same else _chosen_token(match[1], facts))
         released = f"{version}+{name}" if not local or local == name else f"{version}+{local}"
-        return Target(Torch("", released, cuda=builds.cuda_of(name)), name, match[2] is not None)
+        return Target(Torch("", released, cuda=published.cuda_of(name)), name, match[2] is not None)
     here = facts.torch
     if here and name:
         plain = here.version.partition("+")[0]
-        return Target(Torch("", f"{plain}+{name}", cuda=builds.cuda_of(name)), name)
+        return Target(Torch("", f"{plain}+{name}", cuda=published.cuda_of(name)), name)
     useless = package == "torch" and here is not None and _useless(here, facts)
     if here and not useless:
         return Target(here, _token_of(here))
     needs = package if package != "torch" else None
     gpu = facts.gpu_seen and name != "cpu" and facts.host.system != "Darwin"
-    choices = builds.torch_choices(facts, needs, cpu=not gpu)
+    choices = published.torch_choices(facts, needs, cpu=not gpu)
     found = next((c for c in choices if name in (None, c[1])), None)
     if found is None:
         raise KitError(
@@ -147,20 +148,20 @@ def _target(package: str, facts: Facts, torch: Optional[str], cuda: Optional[str
         )
     why = "what is installed does not serve this machine" if here else "torch is not installed"
     note = f"{why}; taken: torch {found[0]}+{found[1]}, the one that serves it"
-    return Target(Torch("", "+".join(found), cuda=builds.cuda_of(found[1])), found[1], note=note)
+    return Target(Torch("", "+".join(found), cuda=published.cuda_of(found[1])), found[1], note=note)
 
 
 def _token(text: str) -> str:
     text = text.strip().lower()
     if re.fullmatch(r"\d+\.\d", text):
-        return builds.token(text)
+        return published.token(text)
     if not re.fullmatch(r"cpu|cu\d{2,3}|rocm[\d.]+", text):
         raise KitError(f"not a build of torch: {text!r}; it looks like cu126, 12.6 or cpu")
     return text
 
 
 def _token_of(torch: Torch) -> str:
-    return f"rocm{torch.hip}" if torch.hip else builds.token(torch.cuda)
+    return f"rocm{torch.hip}" if torch.hip else published.token(torch.cuda)
 
 
 def _chosen_token(minor: str, facts: Facts) -> str:
@@ -169,7 +170,7 @@ def _chosen_token(minor: str, facts: Facts) -> str:
     if not facts.gpu_seen or facts.host.system == "Darwin":
         return "cpu"
     names = sorted(row["cuda"], key=lambda name: (name != row["default"], name)) if row else []
-    found: Optional[str] = next((name for name in names if builds.serves(minor, name, facts)), None)
+    found: Optional[str] = next((name for name in names if published.serves(minor, name, facts)), None)
     if found is None:
         raise KitError(
             f"no build of torch {minor} is known to serve this GPU and driver: name one, e.g. --cuda cu126"
@@ -179,7 +180,7 @@ def _chosen_token(minor: str, facts: Facts) -> str:
 
 def _useless(torch: Torch, facts: Facts) -> bool:
     """Whether the torch that is installed is no answer to which torch to install."""
-    unserved = builds.serves(torch.minor, _token_of(torch), facts) is False
+    unserved = published.serves(torch.minor, _token_of(torch), facts) is False
     return not torch.released or unserved or (facts.gpu_seen and not torch.cuda and facts.host.system != "Darwin")
 
 
@@ -239,7 +240,7 @@ class _Asked(NamedTuple):
         as_of = f"the table of {table('pyg_wheels')['as_of']} speaks, and the file names are made by rule"
         if self.web is None:
             return None, [f"offline: the page was not read; {as_of}"]
-        from kit.web import WebError
+        from kit.wheels.web import WebError
 
         for address in addresses:
             try:
@@ -254,14 +255,14 @@ class _Asked(NamedTuple):
 
     def otherwise(self, package: str, target: Target) -> Iterator[Fix]:
         """What really works from here, best first."""
-        facts, served = self.facts, builds.serves(target.minor, target.token, self.facts) is not False
+        facts, served = self.facts, published.serves(target.minor, target.token, self.facts) is not False
         if package in TAKEN_OVER and served:
             yield from self._replacement(package, target)
         here = facts.torch is not None and (facts.torch.minor, _token_of(facts.torch)) == (target.minor, target.token)
         build = None
         if package != "torch" and here and served and facts.torch and not facts.torch.hip:
-            version = builds.PYG_VERSIONS.get(package, "")
-            build = builds.rebuild(Extension(package, version, "", "", ()), facts)
+            version = published.PYG_VERSIONS.get(package, "")
+            build = published.rebuild(Extension(package, version, "", "", ()), facts)
         cuda = (facts.torch.cuda if facts.torch else None) or ""
         nvcc = any(t.version.partition(".")[0] == cuda.partition(".")[0] for t in facts.host.toolkits)
         ready = build is not None and bool(facts.host.compiler) and (nvcc or not cuda)
@@ -294,8 +295,8 @@ class _Asked(NamedTuple):
         facts = self.facts
         cpu = facts.host.system == "Darwin" or (target.token == "cpu" and not facts.gpu_seen)
         needs, seen = package if package != "torch" else None, 0
-        for version, name in builds.torch_choices(facts, needs, cpu):
-            other = Target(Torch("", f"{version}+{name}", cuda=builds.cuda_of(name)), name)
+        for version, name in published.torch_choices(facts, needs, cpu):
+            other = Target(Torch("", f"{version}+{name}", cuda=published.cuda_of(name)), name)
             if target.torch.released and (other.minor, name) == (target.minor, target.token):
                 continue
             seen += 1
@@ -304,9 +305,11 @@ class _Asked(NamedTuple):
             found = self.answer(package, other, otherwise=False)
             if found.install and found.install.argv:
                 if package == "torch":
-                    return [builds.torch_install(facts, "Install the torch that serves this machine", version, name)]
+                    return [
+                        published.torch_install(facts, "Install the torch that serves this machine", version, name)
+                    ]
                 then = next(a for a in found.install.argv if a.startswith(f"{package}=="))
-                fix = builds.torch_install(facts, f"Move to a torch that has wheels of {package}", version, name)
+                fix = published.torch_install(facts, f"Move to a torch that has wheels of {package}", version, name)
                 return [dataclasses.replace(fix, why=f"{fix.why}; then install {then} from {found.index_url}")]
         return []
 
@@ -319,7 +322,7 @@ class _Asked(NamedTuple):
             )
             other = _Asked(dataclasses.replace(facts, python=python), None, None)
             cpu = facts.host.system == "Darwin" or (target.token == "cpu" and not facts.gpu_seen)
-            for version, name in builds.torch_choices(other.facts, needs, cpu):
+            for version, name in published.torch_choices(other.facts, needs, cpu):
                 found = other.answer(package, Target(Torch("", f"{version}+{name}"), name), otherwise=False)
                 if found.best:
                     why = (
@@ -340,8 +343,12 @@ def _install(package: str, best: Candidate, target: Target, url: str, facts: Fac
     extra += ("--pre",) if reading and reading.version.is_prerelease else ()
     why = f"Install the {package} that fits torch {target.minor}, {target.token}"
     kind = "change-torch" if package == "torch" else "install-matching-wheel"
-    size = builds.GPU_TORCH_MB if target.token != "cpu" else builds.CPU_TORCH_MB
+    size = published.GPU_TORCH_MB if target.token != "cpu" else published.CPU_TORCH_MB
     cost = Cost(download_mb=size if package == "torch" else None, restart=True)
     return Fix(
-        kind, why, builds.pip(facts, "install", *again, *extra, pin, *place), safety="changes-environment", cost=cost
+        kind,
+        why,
+        published.pip(facts, "install", *again, *extra, pin, *place),
+        safety="changes-environment",
+        cost=cost,
     )

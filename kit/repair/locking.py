@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 from kit.errors import KitError
-from kit.tree import FOLDER, look, restamp
+from kit.repair.tree import FOLDER, look, restamp
 
 PATIENCE = 120.0  # seconds for the pip of a repair that was killed to come to its end
 _SIZE = 96  # bytes: the note is as long each time, so that it needs no room on a full disk

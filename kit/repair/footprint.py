@@ -9,10 +9,10 @@ from collections.abc import Iterable
 
 from kit.errors import KitError
 from kit.facts import normalise
-from kit.installer import Installer
-from kit.places import metadata
 from kit.record import Record
-from kit.tree import placed, walk
+from kit.repair.installer import Installer
+from kit.repair.places import metadata
+from kit.repair.tree import placed, walk
 
 _BAD = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, LookupError, RuntimeError, NotImplementedError)
 

@@ -7,15 +7,15 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Optional
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from kit import builds, gpus, redact
-from kit.builds import PYTORCH_INDEX
+from kit import gpus, published, redact
 from kit.data import table
 from kit.facts import Facts, normalise
+from kit.published import PYTORCH_INDEX
 from kit.record import Record
-from kit.wheel_fit import Target, reasons
+from kit.wheels.fit import Target, reasons
 
 if TYPE_CHECKING:
-    from kit.web import Page
+    from kit.wheels.web import Page
 
 # Hosts to which these indexes link for their files, by design.
 FILE_HOSTS = {"download.pytorch.org": "download-r2.pytorch.org", "pypi.org": "files.pythonhosted.org"}
@@ -112,7 +112,7 @@ def by_rule(package: str, target: Target, facts: Facts, address: str) -> list[Ca
         systems = ["linux_x86_64", "win_amd64", *(["macos", "linux_aarch64"] if name == "cpu" else [])]
         folder = f"{PYTORCH_INDEX}{name}/"
     else:
-        row = builds.pyg_row(package, minor, name)
+        row = published.pyg_row(package, minor, name)
         version, systems = (row["version"], row["platforms"]) if row else ("", [])
         label = "manylinux_2_28" if package == "pyg-lib" and gpus.numbers(version) >= (0, 6) else "linux"
         folder = f"{address.rpartition('/')[0]}/torch-{minor}.0+{name}/"

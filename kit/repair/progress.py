@@ -13,7 +13,8 @@ def progress() -> Callable[[Any], None]:
     except ImportError:
         return lambda tick: None
     shell = get_ipython()
-    handle = display({"text/plain": ""}, raw=True, display_id=True) if hasattr(shell, "kernel") else None
+    show_line: Any = display
+    handle = show_line({"text/plain": ""}, raw=True, display_id=True) if hasattr(shell, "kernel") else None
 
     def tell(tick: Any) -> None:
         if handle is not None:

@@ -6,19 +6,19 @@ import time
 from collections.abc import Sequence
 from typing import Callable, Optional
 
-from kit.builds import PYG, PYG_PAGES, PYTORCH_INDEX, rebuild, token
-from kit.change import Progress, Tick, command
+from kit.build.process import last_words, watch
 from kit.collect import interpreter, redactor
 from kit.errors import KitError
 from kit.findings import Finding, Findings
-from kit.installer import installer
-from kit.kernelspec import register
-from kit.pip_process import last_words, watch
-from kit.places import new
-from kit.plan import Plan, Step
+from kit.published import PYG, PYG_PAGES, PYTORCH_INDEX, rebuild, token
 from kit.record import Record
 from kit.repair import Check, Examine, Receipt, apply, examine_with
-from kit.tree import remove
+from kit.repair.change import Progress, Tick, command
+from kit.repair.installer import installer
+from kit.repair.kernelspec import register
+from kit.repair.places import new
+from kit.repair.plan import Plan, Step
+from kit.repair.tree import remove
 from kit.verify import verify
 
 MARK = ".kit-unfinished"  # as long as it lies there, the folder is nobody's environment

@@ -1,4 +1,4 @@
-"""kit/gpus.py and kit/builds.py: which code runs on which GPU, which build and which wheel are proposed."""
+"""kit/gpus.py and kit/published.py: which code runs on which GPU, which build and which wheel are proposed."""
 
 import dataclasses
 import re
@@ -6,7 +6,10 @@ import re
 import pytest
 
 import kit
-from kit.builds import (
+from kit.data import table
+from kit.facts import Driver, Extension, Gpu, Toolkit
+from kit.gpus import capability_of, driver_runs, minimum_driver, numbers, served, serves
+from kit.published import (
     choose_torch,
     cuda_of,
     extension_fixes,
@@ -17,12 +20,9 @@ from kit.builds import (
     torch_choices,
     torch_fix,
 )
-from kit.builds import (
+from kit.published import (
     serves as build_serves,
 )
-from kit.data import table
-from kit.facts import Driver, Extension, Gpu, Toolkit
-from kit.gpus import capability_of, driver_runs, minimum_driver, numbers, served, serves
 
 
 @pytest.mark.parametrize(

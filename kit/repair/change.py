@@ -9,16 +9,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional
 
 from kit import causes
+from kit.build.process import downloaded, last_words, watch
 from kit.collect import redactor
 from kit.errors import KitError
 from kit.facts import Facts, normalise
-from kit.footprint import Wheel, installed, wheel
-from kit.installer import REPORTS, Installer
-from kit.journal import Journal, Scope
-from kit.pip_process import downloaded, last_words, watch
-from kit.plan import Step
 from kit.record import Record
-from kit.tree import placed
+from kit.repair.footprint import Wheel, installed, wheel
+from kit.repair.installer import REPORTS, Installer
+from kit.repair.journal import Journal, Scope
+from kit.repair.plan import Step
+from kit.repair.tree import placed
 from kit.xray import xray
 
 _VALUED = frozenset(

@@ -14,7 +14,7 @@ from typing import Any, Callable, Optional
 
 from kit.errors import KitError
 from kit.record import Record
-from kit.tree import (
+from kit.repair.tree import (
     FOLDER,
     LEFT_OUT,
     Entry,

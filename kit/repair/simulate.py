@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from kit.builds import PYG, PYTORCH_INDEX, cuda_of, token, torch_row
 from kit.facts import Binary, Distribution, Extension, Facts, Torch, normalise
 from kit.findings import Finding
+from kit.published import PYG, PYTORCH_INDEX, cuda_of, token, torch_row
 from kit.record import Record
 
 # Options of `pip install` whose value is an argument of its own.

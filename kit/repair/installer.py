@@ -15,8 +15,8 @@ from kit.collect import interpreter, redactor
 from kit.collect.run import run
 from kit.errors import KitError
 from kit.facts import normalise
-from kit.places import LIMIT, ask, metadata, sources
 from kit.record import Record
+from kit.repair.places import LIMIT, ask, metadata, sources
 
 REPORTS = (22, 2)  # since then pip has --dry-run and --report
 POINTS = (22, 3)  # since then pip has --python

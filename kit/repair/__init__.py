@@ -4,7 +4,7 @@
     undo(receipt) -> Receipt            as the environment was before a repair, also of one that was killed
     discard(receipt)                    drop what is kept of a repair: it cannot be undone afterwards
 
-All that a repair keeps lies in ``PREFIX/.kit/ID/`` (see :mod:`kit.journal`).
+All that a repair keeps lies in ``PREFIX/.kit/ID/`` (see :mod:`kit.repair.journal`).
 """
 
 import os
@@ -13,20 +13,20 @@ import time
 from collections.abc import Iterable
 from typing import Any, Callable, Optional, Union
 
-from kit.change import Progress, Tick, Worker, command
 from kit.collect import collect, interpreter, redactor
 from kit.diagnose import diagnose
 from kit.errors import KitError
 from kit.facts import Facts
 from kit.findings import Findings
-from kit.installer import Installer, installer
-from kit.journal import Journal, journals
-from kit.lock import check, lock
-from kit.places import ask
-from kit.plan import Plan, Step
 from kit.record import Record
-from kit.signals import ending, undisturbed
-from kit.tree import FOLDER, remove
+from kit.repair.change import Progress, Tick, Worker, command
+from kit.repair.installer import Installer, installer
+from kit.repair.journal import Journal, journals
+from kit.repair.locking import check, lock
+from kit.repair.places import ask
+from kit.repair.plan import Plan, Step
+from kit.repair.signals import ending, undisturbed
+from kit.repair.tree import FOLDER, remove
 from kit.verify import Verification, verify
 
 __all__ = ["Progress", "Receipt", "Tick", "apply", "discard", "undo"]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
-from kit import builds, gpus
+from kit import gpus, published
 from kit.data import table
 from kit.facts import Facts, Torch
 
@@ -237,9 +237,9 @@ def default_build(minor: str, facts: Facts) -> str:
 
 def _gpu(reading: Reading, target: Target, facts: Facts) -> Iterator[str]:
     """Whether this torch would run here at all: the driver and every GPU, as the tables know them."""
-    if not target.token.startswith("cu") or builds.serves(target.minor, target.token, facts) is not False:
+    if not target.token.startswith("cu") or published.serves(target.minor, target.token, facts) is not False:
         return
-    driver, cuda = facts.host.driver, builds.cuda_of(target.token) or ""
+    driver, cuda = facts.host.driver, published.cuda_of(target.token) or ""
     if driver and gpus.driver_runs(driver.version, cuda, facts.host.system) is False:
         oldest = gpus.minimum_driver(cuda, facts.host.system)
         yield f"{target.token} needs driver {oldest} or newer, yours is {driver.version}"

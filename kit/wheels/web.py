@@ -22,8 +22,8 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from kit import redact
 from kit.errors import KitError
-from kit.pip_network import Network, bare, origin, split
 from kit.record import Record
+from kit.wheels.network import Network, bare, origin, split
 
 FRESH = 600  # seconds for which a page is not asked for again
 LARGEST_PAGE = 50 << 20

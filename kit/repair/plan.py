@@ -7,13 +7,13 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Callable, Optional
 
-from kit.builds import PYG, PYG_PAGES
 from kit.diagnose import diagnose
 from kit.errors import KitError
 from kit.facts import Facts
 from kit.findings import Cost, Finding, Findings, Fix
+from kit.published import PYG, PYG_PAGES
 from kit.record import Record
-from kit.simulate import change, simulate
+from kit.repair.simulate import change, simulate
 
 _LIMIT = 12  # steps of one plan
 
@@ -144,12 +144,13 @@ class _Search:
 
     def _candidates(self, facts: Facts, finding: Finding) -> Iterator[tuple[Step, Facts]]:
         for fix in finding.fix:
-            if fix.argv is None or fix.safety == "manual":
+            argv = fix.argv
+            if argv is None or fix.safety == "manual":
                 continue
             if self.index is not None:
-                argv = tuple(word.replace(PYG_PAGES, self.index.rstrip("/") + "/") for word in fix.argv)
+                argv = tuple(word.replace(PYG_PAGES, self.index.rstrip("/") + "/") for word in argv)
                 fix = dataclasses.replace(fix, argv=argv)
-            after = simulate(facts, fix.argv, fix.env, finding)
+            after = simulate(facts, argv, fix.env, finding)
             if after is None:
                 continue
             reason = self.refuse(facts, fix)
@@ -160,4 +161,4 @@ class _Search:
                 continue
             cost = dataclasses.replace(fix.cost, undo=True)
             about = (finding.failure, finding.package, fix.kind, fix.why)
-            yield Step(*about, fix.argv, fix.env, fix.safety, cost), after
+            yield Step(*about, argv, fix.env, fix.safety, cost), after
