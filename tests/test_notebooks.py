@@ -1,5 +1,6 @@
 """The notebooks: as they are stored, and run by papermill on every recorded machine and on this one."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -14,9 +15,14 @@ from conftest import ROOT
 from papermill.exceptions import PapermillExecutionError
 
 import kit
+from kit import gpus
+from kit.throwaway.index import LocalIndex
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-TOUR = [path for path in NOTEBOOKS if path.name[0].isdigit()]
+DOCTORS = [path for path in NOTEBOOKS if path.name.startswith(("00_", "01_"))]
+WHEEL = ROOT / "notebooks" / "02_build_the_wheel_url.ipynb"
+REPAIR = ROOT / "notebooks" / "03_repair_and_verify.ipynb"
+RECORDED = ["healthy-cpu", "rtx5070ti-cpu-only-scatter", "hpc-py39-apex-without-amp"]
 HEALTHY = [name for name in kit.machines() if kit.doctor(machine=name).verdict == "healthy"]
 
 
@@ -72,7 +78,7 @@ def shown(cells: "list[Any]") -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("machine", ["live", *kit.machines()])
-@pytest.mark.parametrize("path", TOUR, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", DOCTORS, ids=lambda path: path.stem)
 def test_tour_runs_on_every_machine(path: Path, machine: str, tmp_path: Path) -> None:
     text = shown(run(path, tmp_path, machine=machine))
     if machine == "live":
@@ -81,6 +87,46 @@ def test_tour_runs_on_every_machine(path: Path, machine: str, tmp_path: Path) ->
         findings = kit.doctor(machine=machine)
         assert all(f"[{finding.failure}]" in text for finding in findings)
         assert f"{findings.verdict}: " in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", ["live", *RECORDED])
+def test_the_wheel_for_a_machine(machine: str, tmp_path: Path) -> None:
+    text = shown(run(WHEEL, tmp_path, machine=machine, torch="2.12.1+cpu", package="torch-sparse"))
+    facts = kit.collect(probes=False) if machine == "live" else kit.machine(machine)
+    minor = gpus.numbers(facts.python.version)[:2]
+    taken = f"take: torch_sparse-0.6.18+pt212cpu-cp{minor[0]}{minor[1]}-"
+    assert (taken in text) == ((3, 10) <= minor <= (3, 14)), "the Pythons of torch 2.12"
+    assert "torch-2.12.0+cpu.html" in text
+
+
+@pytest.mark.slow
+def test_the_wheel_on_a_page(tmp_path: Path) -> None:
+    """The notebook reads a real page of a real server where it is told to."""
+    name = "torch_scatter-2.1.2+pt212cu130-cp311-cp311-linux_x86_64.whl"
+    with contextlib.closing(LocalIndex()) as index:
+        (tmp_path / name).write_bytes(b"")
+        index.add(tmp_path / name, "2.12.0+cu130")
+        text = shown(run(WHEEL, tmp_path, pages=index.page("2.12.0+cu130").rpartition("/")[0]))
+        assert any("/whl/torch-2.12.0" in path and status == 200 for _, path, status in index.log)
+    assert f"take: {name}" in text and "not read" not in text.partition("take: ")[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("failure", ["extension-torch-mismatch", "apex-wrong-package"])
+def test_a_repair_and_its_undo(failure: str, tmp_path: Path) -> None:
+    text = shown(run(REPAIR, tmp_path, failure=failure))
+    assert f"[{failure}]" in text
+    assert "applied: repaired and verified, 1 step" in text
+    assert "undone: as it was before" in text
+
+
+@pytest.mark.slow
+def test_a_failure_that_cannot_be_made(tmp_path: Path) -> None:
+    with pytest.raises(PapermillExecutionError) as error:
+        run(REPAIR, tmp_path, failure="driver-too-old")
+    (line,) = error.value.traceback
+    assert line.startswith("driver-too-old cannot be reproduced; what can: apex-amp-removed,")
 
 
 @pytest.mark.slow

@@ -297,12 +297,14 @@ def compile_wheel(step: Step, asked: Command, worker: Worker) -> str:
     env = {**os.environ, **step.env}
     capabilities = [gpu.capability for gpu in worker.facts.host.gpus if gpu.capability]
     log = os.path.join(worker.journal.folder, "log")
+    sources = worker.to.sources()
     built = build(
         name,
         version,
         worker.to.python,
         env=env,
         architectures=capabilities,
+        origin=json.dumps(sources, sort_keys=True) if sources else "",
         pip=worker.to.argv,
         progress=tell,
         log=log,

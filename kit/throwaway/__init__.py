@@ -12,6 +12,7 @@ import importlib.metadata
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import sys
 import sysconfig
@@ -69,6 +70,10 @@ class Throwaway:
     def close(self) -> None:
         """Stop the index and remove the folder."""
         self._closing.close()
+
+    def __repr__(self) -> str:
+        tried = shlex.join(self.shown.argv) if isinstance(self.shown, Attempt) else f"{self.python} -c {self.shown!r}"
+        return f"a throwaway environment in which this fails:\n{tried}"
 
     def __enter__(self) -> "Throwaway":
         return self
@@ -231,18 +236,21 @@ class Throwaway:
         return list(found.values())
 
 
-@contextlib.contextmanager
-def reproduce(id: str) -> Iterator[Throwaway]:
-    """A throwaway environment in which the failure ``id`` is real; ``show()`` lets it happen.
+def reproduce(id: str) -> Throwaway:
+    """A throwaway environment in which the failure ``id`` is real; ``show()`` lets it happen, ``close()`` removes it.
 
     KitError where there is no such failure, or none that a machine like this one can have for real.
     """
     able = {failure.id: failure.reproduce for failure in failures.catalogue() if failure.reproduce is not None}
     if id not in able:
         raise KitError(f"{id} cannot be reproduced; what can: {', '.join(sorted(able))}")
-    with Throwaway() as place:
+    place = Throwaway()
+    try:
         place.shown = able[id](place)
-        yield place
+    except BaseException:
+        place.close()
+        raise
+    return place
 
 
 _PIP = """\
