@@ -102,10 +102,10 @@ def tried(wheel: str, code: str, python: str = sys.executable) -> str:
 
 
 def left(cache: Path) -> list[str]:
-    """What lies in the cache beside logs and folders."""
-    return sorted(p.name for p in cache.rglob("*") if p.is_file() and p.name != "build.log") + [
-        p.name for p in cache.rglob(".part-*")
-    ]
+    """What lies in the cache beside logs and folders; os.walk passes over what is removed meanwhile."""
+    found = list(os.walk(cache))
+    parts = [name for _, folders, _ in found for name in folders if name.startswith(".part-")]
+    return sorted(name for _, _, files in found for name in files if name != "build.log") + parts
 
 
 # --- building -------------------------------------------------------------------------------------
