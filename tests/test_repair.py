@@ -341,9 +341,7 @@ def test_two_repairs_cannot_meet(bench):
     other = """
 import repairs
 from kit.repair import apply, undo
-from kit import build as build_module
 from kit.errors import KitError
-from kit.facts import Binary
 plan = repairs.plan({0!r}, repairs.step("rm", "-r", "/nowhere"))
 for work in (lambda: apply(plan, None), lambda: undo(python={0!r})):
     try:
@@ -575,12 +573,14 @@ def test_a_build_goes_through_the_kits_own_function(bench, tmp_path, monkeypatch
     built = wheel(tmp_path, "alpha", "2.5", {"alpha/__init__.py": "__version__ = '2.5'\n"})
     asked, ticks = [], []
 
-    def build(package, version, python, *, env, architectures, pip, progress, log):
+    def build(package, version, python, *, env, architectures, origin, pip, progress, log):
         asked.append((package, version, python, env["FORCE_CUDA"], architectures))
+        assert bench.index.address in origin, "a wheel made of another index's source is another wheel"
         progress(build_module.Moment("compiling", 1, 3, 2.0, 30.0))
         return build_module.Built(str(built), 2.0, False)
 
     monkeypatch.setattr(build_module, "build", build)
+    monkeypatch.setenv("PIP_INDEX_URL", f"{bench.index.address}/simple/")
     python = bench.place.python
     argv = (python, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--no-binary=alpha", "alpha==2.5")
     one = dataclasses.replace(step(*argv), env={"FORCE_CUDA": "1"})
