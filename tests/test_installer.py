@@ -12,7 +12,7 @@ from repairs import healthy, install, package, plan, works, yes
 from kit.errors import KitError
 from kit.facts import normalise
 from kit.repair import apply, undo
-from kit.repair.installer import Installer, installer
+from kit.repair.installer import Installer, choose
 from kit.repair.places import ask, metadata, sources
 
 OTHERS = sorted(
@@ -40,7 +40,7 @@ def no_settings(monkeypatch):
 
 def repaired(python, index, folder):
     """Install alpha 2.0 over 1.0 and take it back; what pip was used."""
-    to = installer(str(python))
+    to = choose(str(python))
     before = repairs.picture(folder)
     receipt = apply(
         plan(str(python), install(str(python), "--no-deps", "alpha==2.0", index=index)),
@@ -61,7 +61,7 @@ def test_environments_of_every_python(python, tmp_path, index):
     folder = tmp_path / "venv"
     subprocess.run([python, "-m", "venv", "--without-pip", str(folder)], check=True)
     inside = folder / "bin" / "python"
-    to = installer(str(inside))
+    to = choose(str(inside))
     assert (to.kind, to.root) == ("venv", str(folder))
     repairs_pip = [sys.executable, "-m", "pip", "--python", str(inside), "install", "-q", "--no-deps", "--no-index"]
     minor = int(python.parts[-3].split(".")[1])
@@ -82,7 +82,7 @@ def test_an_environment_whose_pip_is_too_old_to_say_what_it_would_do(tmp_path, i
     place = repairs.Place(tmp_path / "venv", index.folder / "alpha-1.0-py3-none-any.whl", pip=True)
     init = place.site / "pip" / "__init__.py"
     init.write_text(init.read_text().replace("__version__ = ", "__version__ = '20.0.2'  # "))
-    assert "brings" in installer(place.python).why, "a newer one is at hand"
+    assert "brings" in choose(place.python).why, "a newer one is at hand"
     assert "brings" in repaired(place.python, index, place.folder)
 
 
@@ -128,7 +128,7 @@ def test_an_environment_made_by_uv(tmp_path, index):
     wheel = str(index.folder / "alpha-1.0-py3-none-any.whl")
     into = ["--python", str(folder / "bin" / "python"), "--no-deps", "--no-index", wheel]
     subprocess.run([*uv, "pip", "install", "-q", *into], check=True, env=_plain(tmp_path))
-    assert installer(str(folder / "bin" / "python")).kind == "uv"
+    assert choose(str(folder / "bin" / "python")).kind == "uv"
     assert "brings" in repaired(folder / "bin" / "python", index, folder)
 
 
@@ -168,7 +168,7 @@ def copied_python(tmp_path):
 @pytest.mark.slow
 def test_a_systems_python_for_its_administrator(tmp_path, index):
     python, _ = copied_python(tmp_path)
-    assert installer(str(python)).kind == "system"
+    assert choose(str(python)).kind == "system"
     repaired(python, index, tmp_path / "usr")
 
 
@@ -178,10 +178,10 @@ def test_a_managed_python_is_refused(tmp_path):
     with pytest.raises(
         KitError, match=r"manages its packages \(PEP 668\); make an environment .*kit repair --into PATH"
     ):
-        installer(str(python))
+        choose(str(python))
     inside = tmp_path / "venv"
     subprocess.run([python, "-m", "venv", "--without-pip", str(inside)], check=True)
-    assert installer(str(inside / "bin" / "python")).kind == "venv", "an environment made with it is its owner's"
+    assert choose(str(inside / "bin" / "python")).kind == "venv", "an environment made with it is its owner's"
 
 
 def test_conda_keeps_what_is_condas(tmp_path):
@@ -196,13 +196,13 @@ def test_conda_keeps_what_is_condas(tmp_path):
             (info / "INSTALLER").write_text(f"{by}\n")
     (meta / "scipy-1.0-0.json").write_text('{"files": ["lib/python3/site-packages/scipy-1.0.dist-info/METADATA"]}')
     (meta / "numpy-1.0-0.json").write_text('{"files": ["lib/python3/site-packages/numpy-1.0.dist-info/METADATA"]}')
-    to = installer(str(python), ["torch", "alpha", "new-one"])
+    to = choose(str(python), ["torch", "alpha", "new-one"])
     assert to.kind == "conda"
     for name in ("numpy", "scipy"):
         with pytest.raises(
             KitError, match=rf"{name} was installed by conda .*; let conda .*: conda install -p \S+ {name}="
         ):
-            installer(str(python), [name])
+            choose(str(python), [name])
 
 
 def test_a_read_only_environment_is_refused(tmp_path):
@@ -213,10 +213,10 @@ def test_a_read_only_environment_is_refused(tmp_path):
     try:
         subprocess.run(["mount", "-o", "remount,bind,ro", str(place.folder)], check=True)
         with pytest.raises(KitError, match=r"cannot be written by this user.*kit repair --into PATH"):
-            installer(place.python)
+            choose(place.python)
     finally:
         subprocess.run(["umount", str(place.folder)], check=True)
-    assert installer(place.python).kind == "venv"
+    assert choose(place.python).kind == "venv"
 
 
 @pytest.mark.slow
@@ -229,12 +229,12 @@ def test_a_users_own_folder_of_a_systems_python(tmp_path, index, monkeypatch):
     )
     (site / "theirs-1.0.dist-info").mkdir()
     (site / "theirs-1.0.dist-info" / "METADATA").write_text("Name: theirs\nVersion: 1.0\n")
-    to = installer(str(python), ["alpha"])
+    to = choose(str(python), ["alpha"])
     assert (to.kind, to.root) == ("user", str(base))
     with pytest.raises(
         KitError, match=r"theirs lies in .*site-packages, which only the system's administrator.*--into"
     ):
-        installer(str(python), ["theirs"])
+        choose(str(python), ["theirs"])
     base.mkdir()
     system = repairs.picture(tmp_path / "usr")
     repaired(python, index, base)
@@ -251,7 +251,7 @@ def test_a_users_own_folder_that_is_switched_off(tmp_path, monkeypatch):
         "kit.repair.installer.ask", lambda exe: {**real(exe), "user": {**real(exe)["user"], "on": False}}
     )
     with pytest.raises(KitError, match="belong to the system's administrator"):
-        installer(str(python))
+        choose(str(python))
 
 
 def test_no_pip_at_all(tmp_path, monkeypatch):
@@ -260,7 +260,7 @@ def test_no_pip_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr("kit.repair.installer.ask", lambda exe: {**real(exe), "bundled": None})
     monkeypatch.setattr("kit.repair.installer.POINTS", (99, 0))
     with pytest.raises(KitError, match=r"has pip; try .* -m ensurepip"):
-        installer(place.python)
+        choose(place.python)
 
 
 def test_settings_of_pip_that_stay_and_those_that_do_not(tmp_path):
@@ -304,4 +304,4 @@ def test_an_interpreter_that_does_not_answer(tmp_path):
     fake.write_text("#!/bin/sh\necho broken >&2\nexit 3\n")
     fake.chmod(0o755)
     with pytest.raises(KitError, match="does not say where its packages lie: broken"):
-        installer(str(fake))
+        choose(str(fake))

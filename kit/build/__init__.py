@@ -23,16 +23,15 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Callable, Optional
 
-from kit.build import nvcc
-from kit.build import toolchain
+from kit.build import nvcc, toolchain
+from kit.build.nvcc import CannotBuild
+from kit.build.process import last_words, watch
+from kit.build.sources import DAMAGED, copy, digest
+from kit.build.toolchain import CHILD, Target, Toolchain
 from kit.collect import redactor
 from kit.errors import KitError
 from kit.facts import normalise
-from kit.build.nvcc import CannotBuild
-from kit.build.process import last_words, watch
 from kit.record import Record
-from kit.build.sources import DAMAGED, copy, digest
-from kit.build.toolchain import CHILD, Target, Toolchain
 
 RECIPE = "1"  # another number where this module builds something else from the same things
 # The variables that change what is compiled.
@@ -149,7 +148,15 @@ def key(
     torch = to.torch
     assert torch is not None
     torches = [torch.cuda or "", torch.git_version or ""]
-    parts = [RECIPE, *torches, *tools.parts, *flags(tools.env), sha256 or "", origin, digest(source) if source else ""]
+    parts = [
+        RECIPE,
+        *torches,
+        *tools.parts,
+        *flags(tools.env),
+        sha256 or "",
+        origin,
+        digest(source) if source else "",
+    ]
     told = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
     kind = "cu" + torch.cuda.replace(".", "") if torch.cuda else "cpu"
     names = [normalise(package), version, "torch" + torch.version, kind, to.soabi, to.platform, told]
@@ -252,6 +259,7 @@ class _Job:
             self.tell(what, *(map(int, counts[-1].group(1, 2)) if counts else (None, None)), usual[0])
 
         status, said = watch(argv, self.env, cwd, self.log, self.redact, tell=tell)
+        tell(said)  # the last words, which come as the process ends
         if status != 0:
             errors = [line.strip() for line in said if _ERROR.search(line) and not line.startswith("$")]
             words = last_words(said, status) if what == "fetching" else (errors or said[-1:] or ["no word"])[0]

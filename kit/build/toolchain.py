@@ -12,11 +12,11 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
+from kit.build.nvcc import CannotBuild, Toolkit, accepted, architecture_list, toolkit
 from kit.collect import inside
 from kit.collect.host import which
 from kit.collect.run import run
 from kit.facts import Torch
-from kit.build.nvcc import CannotBuild, Toolkit, accepted, architecture_list, toolkit
 from kit.record import Record
 
 CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "child.py")

@@ -20,7 +20,7 @@ from kit.facts import Facts
 from kit.findings import Findings
 from kit.record import Record
 from kit.repair.change import Progress, Tick, Worker, command
-from kit.repair.installer import Installer, installer
+from kit.repair.installer import Installer, choose
 from kit.repair.journal import Journal, journals
 from kit.repair.locking import check, lock
 from kit.repair.places import ask
@@ -123,7 +123,7 @@ def apply(
     if not plan.steps:
         return Receipt("", "", redactor()(executable), "nothing", why="the plan has no steps")
     names = [name for step in plan.steps for name in command(step).names]
-    to = installer(executable, names)
+    to = choose(executable, names)
     check(to.root)
     _unfinished(to)
     if not confirm(plan):

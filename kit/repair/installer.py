@@ -85,7 +85,7 @@ class Installer(Record):
         return sources(outcome.out, own)
 
 
-def installer(python: str, names: Iterable[str] = ()) -> Installer:
+def choose(python: str, names: Iterable[str] = ()) -> Installer:
     """The pip for the environment of ``python``, in which the packages ``names`` are to be changed.
 
     Raises KitError with the reason, and what to do instead, where that must not or cannot be.

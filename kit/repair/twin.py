@@ -14,7 +14,7 @@ from kit.published import PYG, PYG_PAGES, PYTORCH_INDEX, rebuild, token
 from kit.record import Record
 from kit.repair import Check, Examine, Receipt, apply, examine_with
 from kit.repair.change import Progress, Tick, command
-from kit.repair.installer import installer
+from kit.repair.installer import choose
 from kit.repair.kernelspec import register
 from kit.repair.places import new
 from kit.repair.plan import Plan, Step
@@ -132,7 +132,7 @@ def _fill(python: str, within: Contents, log: str, progress: Optional[Progress])
     """Install what the patient has and no step brings."""
     if not within.pins:
         return
-    to, redact, start = installer(python), redactor(), time.monotonic()
+    to, redact, start = choose(python), redactor(), time.monotonic()
     pins = os.path.join(os.path.dirname(log), MARK)
     with open(pins, "w", encoding="utf-8") as stream:
         stream.writelines(f"{pin}\n" for pin in within.pins)
