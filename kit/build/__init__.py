@@ -6,8 +6,8 @@ Against the torch that is installed there (no build isolation), with the variabl
 build as torch, past pip's own cache, which would hand the wheel to any other torch.  The wheel is kept under
 everything that makes one build differ from another, and appears there complete or not at all.
 
-:mod:`kit.build.toolchain` and :mod:`kit.build.nvcc` find what compiling takes; :mod:`kit.build.child` compiles, in the other
-interpreter, and tells there why it is quick.  Standard library alone: the lab compiles before anything is installed.
+:mod:`kit.build.toolchain` and :mod:`kit.build.nvcc` find what compiling takes; :mod:`kit.build.child` compiles, in
+the other interpreter, and tells there why it is quick.  Standard library alone: the lab compiles before anything is installed.
 """
 
 import contextlib
@@ -93,8 +93,8 @@ def build(
     fetches the sdist of ``version``; ``sha256`` is what it must be, and ``origin`` anything that tells pip's indexes
     from others: what comes from elsewhere is kept apart.  ``log`` is a file to which all output is
     added.  ``progress`` is called several times a second; where it raises, or Ctrl-C does, the processes are ended
-    and nothing is left.  Raises :class:`~kit.build.nvcc.CannotBuild` where something is missing and nothing was tried,
-    :class:`BuildFailed` where fetching or compiling failed.
+    and nothing is left.  Raises :class:`~kit.build.nvcc.CannotBuild` where something is missing and nothing was
+    tried, :class:`BuildFailed` where fetching or compiling failed.
     """
     began, env = time.monotonic(), dict(os.environ if env is None else env)
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", package) or not re.fullmatch(r"[\w.!+-]+", version):

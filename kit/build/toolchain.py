@@ -1,7 +1,7 @@
 """What compiling an extension for an environment needs: found, checked and named before anything is compiled.
 
-torch with its version, Python's headers, a C++ compiler; where torch has CUDA also what :mod:`kit.build.nvcc` finds, and a
-compiler that this nvcc accepts.  Standard library alone: the lab compiles with it.
+torch with its version, Python's headers, a C++ compiler; where torch has CUDA also what :mod:`kit.build.nvcc` finds,
+and a compiler that this nvcc accepts.  Standard library alone: the lab compiles with it.
 """
 
 import json
