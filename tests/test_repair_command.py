@@ -75,7 +75,7 @@ def test_nothing_to_mend_and_nothing_to_undo(tmp_path):
 def test_the_log_of_an_installation_that_failed(tmp_path):
     log = tmp_path / "pip.log"
     log.write_text(
-        "$ pip install torch-sparse\nModuleNotFoundError: No module named 'torch'\nerror: subprocess-exited-with-error\n"
+        "$ pip install torch-sparse\nerror: metadata-generation-failed\nModuleNotFoundError: No module named 'torch'"
     )
     done = run("doctor", "--log", log)
     assert done.returncode == 1 and "[build-isolation]" in done.stdout

@@ -7,7 +7,8 @@ build as torch, past pip's own cache, which would hand the wheel to any other to
 everything that makes one build differ from another, and appears there complete or not at all.
 
 :mod:`kit.build.toolchain` and :mod:`kit.build.nvcc` find what compiling takes; :mod:`kit.build.child` compiles, in
-the other interpreter, and tells there why it is quick.  Standard library alone: the lab compiles before anything is installed.
+the other interpreter, and tells there why it is quick.  Standard library alone: the lab compiles before anything is
+installed.
 """
 
 import contextlib

@@ -42,6 +42,7 @@ _NOT_FOUND = (
 )
 _SOURCE = (
     r"[\w.]+-[\w.]+\.(?:tar\.gz|zip) \(|Running setup\.py|setup\.py (?:egg_info|install|bdist_wheel)|"
+    r"subprocess-exited-with-error|metadata-generation-failed|"
     r"Getting requirements to build wheel|Preparing (?:wheel )?metadata|Building wheels? for|build_wheel"
 )
 _FAILED = (
