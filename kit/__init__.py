@@ -69,6 +69,20 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(module), function)
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext kit``: the magic ``%kit``."""
+    from kit import ipython
+
+    ipython.load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """``%unload_ext kit``."""
+    from kit import ipython
+
+    ipython.unload(shell)
+
+
 def doctor(python: Optional[str] = None, *, machine: str = LIVE, gpu: Optional[str] = None) -> Findings:
     """Collect and diagnose: this process, the interpreter ``python``, or a recorded ``machine``.
 

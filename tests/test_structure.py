@@ -10,12 +10,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted((ROOT / "kit").rglob("*.py"))
-CORE = [f for f in FILES if "lab" not in f.relative_to(ROOT).parts]
+SERVED = [f for f in FILES if "apex" in f.relative_to(ROOT).parts]  # as another package, in programs of others
+CORE = [f for f in FILES if "lab" not in f.relative_to(ROOT).parts and f not in SERVED]
 
 # The direction in which data flows: a file imports from its own layer and from those above it here, never
 # from those below.  A module that is listed nowhere fails the test: it has to find its place.
 LAYERS = [
-    ["kit.errors", "kit.data", "kit.record"],
+    ["kit.errors", "kit.data", "kit.packing", "kit.record"],
     ["kit.codec", "kit.redact"],
     ["kit.facts"],
     ["kit.recorded", "kit.gpus", "kit.requirements", "kit.symbols"],
@@ -44,8 +45,11 @@ LAYERS = [
     ["kit.wheels.network", "kit.wheels.web", "kit.wheels.fit", "kit.wheels.pages", "kit.wheels"],
     ["kit.failures"],  # with every file of the folder
     ["kit.agreement", "kit.diagnose", "kit.xray"],
-    ["kit.throwaway.index", "kit.throwaway.packing"],
+    ["kit.throwaway.index"],
     ["kit.throwaway"],
+    ["kit.shims.finder"],
+    ["kit.shims"],  # with what programs find under the name of a package
+    ["kit.shims.installed"],
     ["kit.verify", "kit.verify_child"],
     ["kit.repair.simulate", "kit.repair.plan"],
     ["kit.repair.kernelspec", "kit.repair.places", "kit.repair.signals", "kit.repair.tree"],
@@ -53,9 +57,9 @@ LAYERS = [
     ["kit.repair.footprint"],
     ["kit.repair.change"],
     ["kit.repair"],
-    ["kit.repair.twin"],
+    ["kit.repair.twin", "kit.repair.shim"],
     ["kit.show"],
-    ["kit.repair.progress", "kit"],
+    ["kit.ipython", "kit.repair.progress", "kit"],
     ["kit.gate", "kit.__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -110,6 +114,18 @@ def test_imports_point_one_way(file):
         if own == "kit.collect.inside":
             raise AssertionError("the script that runs inside imports nothing of ours")
         assert level(name) <= level(own), f"{own} imports {name}, which lies below it"
+
+
+@pytest.mark.parametrize("file", SERVED, ids=name_of)
+def test_what_is_served_to_programs_imports_torch_and_itself_alone(file):
+    depth = len(file.relative_to(ROOT / "kit" / "shims" / "apex").parts)
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            assert node.level <= depth, f"line {node.lineno} leads out of the package"
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module]
+            tops = {name.partition(".")[0] for name in names}
+            assert tops <= {"torch", *sys.stdlib_module_names}, f"line {node.lineno}: {tops}"
 
 
 def test_failures_know_no_machine_and_no_process():

@@ -23,14 +23,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Optional, Union
 
-from kit import failures
+from kit import failures, packing
 from kit.collect import attempt, collect, redactor
 from kit.collect.run import Outcome, run
 from kit.errors import KitError
 from kit.facts import Attempt, Facts, normalise
-from kit.throwaway import packing
+from kit.packing import Content
 from kit.throwaway.index import LocalIndex
-from kit.throwaway.packing import Content
 
 LIMIT = 600.0  # seconds for one command
 ANY = "py3-none-any"

@@ -1,0 +1,100 @@
+"""A shim for every process of an environment: as a small wheel that pip lists, checks and uninstalls.
+
+Where the package is missing, or is another one, the wheel is the package, version ``0.1+kit``.  Where the real one
+only lacks a part, the wheel is ``kit-graft-PACKAGE``: its ``.pth`` file starts a finder (:mod:`kit.shims.finder`)
+that imports nothing, and the installed package stays as it is.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from kit.errors import KitError
+from kit.facts import Facts
+from kit.packing import Content, pack
+from kit.shims import Shim, find, kind
+from kit.shims.finder import GRAFTED
+
+
+def place(facts: Facts, shim: Shim) -> str:
+    """What stands where the shim would in an environment: a kind of :class:`kit.shims.State`."""
+    if facts.distribution(grafting(shim)) is not None:
+        return "shim"
+    dist = facts.distribution(shim.package)
+    if dist is not None and dist.version == shim.version:
+        return "shim"
+    module = facts.module(shim.package)
+    if module is None:
+        return "absent"
+    if module.kind == "namespace":
+        return "namespace"
+    if module.kind != "package":
+        return "other"
+    children = {name.partition(".")[0] for name in module.children} - {"__init__", "__pycache__", ""}
+    return kind(shim, children)
+
+
+def grafting(shim: Shim) -> str:
+    """The distribution that adds the part to an installed package."""
+    return f"{GRAFTED}{shim.package}".replace("_", "-")
+
+
+def distribution(facts: Facts, shim: Shim, cover: bool = False) -> str:
+    """The distribution that brings the shim into this environment.  KitError where it would hide something."""
+    at, module = place(facts, shim), facts.module(shim.package)
+    where = module.path if module else ""
+    if at == "shim":
+        raise KitError(f"the shim {shim.name} is installed in this environment already")
+    if at in ("lacking", "empty"):
+        return grafting(shim)
+    if module is not None and module.kind != "namespace" and module.distribution is None:
+        raise KitError(f"{where} stands in front of what is installed; rename it: then the shim can be found")
+    if at == "working" and not cover:
+        raise KitError(f"{shim.name} is there, in {where}; --cover puts the kit's in its place")
+    if at == "other" and not cover:
+        raise KitError(
+            f"{where} is another package called {shim.package}; --cover puts the kit's in its place, and "
+            f"`kit shim disable {shim.name}` brings it back"
+        )
+    return shim.package
+
+
+def wheel(folder: Path, name: str, distribution: str) -> Path:
+    """The wheel of a shim, in ``folder``; ``distribution`` is what :func:`distribution` says."""
+    shim = find(name)
+    grafted = distribution == grafting(shim)
+    version = re.sub(r"\+.*", "", shim.version) if grafted else shim.version
+    below = f"{GRAFTED}{shim.package}/{shim.package}" if grafted else shim.package
+    files: list[tuple[str, Content]] = [(f"{below}/{file}", path) for file, path in _tree(shim)]
+    what = f"the part {shim.part} for the installed {shim.package}" if grafted else f"the package {shim.package}"
+    about = {
+        "METADATA": f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+        f"Summary: The troubleshooting kit's replacement: {what}. {shim.replaces}\n"
+        "License: MIT\nRequires-Dist: torch\n"
+        f"Description-Content-Type: text/markdown\n\n{shim.costs} Take it back: kit shim disable {shim.name}\n",
+        "WHEEL": "Wheel-Version: 1.0\nGenerator: kit\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "top_level.txt": f"{below.partition('/')[0]}\n",
+    }
+    if grafted:
+        start = f"{GRAFTED}{shim.package}"
+        call = (
+            "import os\n\nfrom .finder import graft\n\n"
+            f"graft({shim.package!r}, os.path.join(os.path.dirname(__file__), {shim.package!r}), {shim.part!r})\n"
+        )
+        finder = Path(__file__).with_name("finder.py")
+        more: list[tuple[str, Content]] = [
+            (f"{start}/__init__.py", call),
+            (f"{start}/finder.py", finder),
+            (f"{start}.pth", f"import {start}\n"),
+        ]
+        files = [*files, *more]
+    info = f"{distribution.replace('-', '_')}-{version}.dist-info"
+    return pack(
+        folder, distribution, version, "py3-none-any", [*files, *((f"{info}/{k}", v) for k, v in about.items())]
+    )
+
+
+def _tree(shim: Shim) -> Iterator[tuple[str, Path]]:
+    root = Path(shim.tree)
+    for path in sorted(root.rglob("*.py")):
+        yield path.relative_to(root).as_posix(), path
