@@ -122,6 +122,14 @@ def parser() -> Parser:
     _gpu(verify)
     _json(verify)
 
+    shim = verbs.add_parser("shim", help="replacements for packages that no wheel brings any more")
+    shim.set_defaults(run=run_shim)
+    shim.add_argument("action", metavar="list|enable|disable", choices=("list", "enable", "disable"))
+    shim.add_argument("name", metavar="NAME", nargs="?", help="apex.amp")
+    _python(shim)
+    shim.add_argument("--cover", action="store_true", help="also in place of another package of that name")
+    _json(shim)
+
     page = verbs.add_parser("page", help="the page of one failure")
     page.set_defaults(run=run_page)
     page.add_argument("id", metavar="ID", help="a failure id, e.g. extension-cpu-only")
@@ -225,6 +233,24 @@ def run_undo(arguments: Any) -> int:
         return 0
     _print(kit.undo(arguments.receipt, arguments.python, arguments.force), arguments.json)
     return 0
+
+
+def run_shim(arguments: Any) -> int:
+    from kit.repair import shim
+
+    if (arguments.action == "list") != (arguments.name is None):
+        raise KitError("kit shim list, or kit shim enable NAME, kit shim disable NAME; see kit shim --help")
+    if arguments.action == "list":
+        _print(shim.states(arguments.python), arguments.json)
+        return 0
+    if arguments.action == "enable":
+        receipt = shim.enable(arguments.name, arguments.python, arguments.cover, _ticking(arguments))
+        done = receipt.state == "applied"
+    else:
+        receipt = shim.disable(arguments.name, arguments.python, _ticking(arguments))
+        done = receipt.state == "applied" or (receipt.state == "undone" and not receipt.why)
+    _print(receipt, arguments.json)
+    return int(not done)
 
 
 def run_xray(arguments: Any) -> int:

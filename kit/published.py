@@ -46,6 +46,11 @@ def pip(facts: Facts, *arguments: str) -> tuple[str, ...]:
     return (facts.python.executable, "-m", "pip", *arguments)
 
 
+def shim(facts: Facts, name: str, cover: bool = False) -> tuple[str, ...]:
+    """The command that installs a replacement of the kit's into the environment under test."""
+    return ("kit", "shim", "enable", name, "--python", facts.python.executable, *(["--cover"] if cover else []))
+
+
 def python_minor(facts: Facts) -> str:
     return ".".join(re.findall(r"\d+", facts.python.version)[:2])
 

@@ -50,6 +50,7 @@ def _views(thing: Any) -> Any:
         "Agreement": (agreement_text, agreement_html),
         "Plan": (plan_text, plan_html),
         "Receipt": (receipt_text, receipt_html),
+        "Shims": (shims_text, shims_html),
         "Verification": (verification_text, verification_html),
         "Wheels": (wheels_text, wheels_html),
     }[type(thing).__name__]
@@ -571,6 +572,34 @@ def tick_text(tick: Any) -> str:
 def receipt_html(receipt: Any) -> str:
     out = _p(f"<strong>{escape(receipt_sentence(receipt))}</strong>", size=15)
     return _section(out + _table(_receipt_rows(receipt)))
+
+
+_PLACES = {
+    "absent": "nothing of that name is installed",
+    "namespace": "a folder without __init__.py is in its place",
+    "lacking": "the installed package has no such part",
+    "empty": "the installed package is empty",
+    "other": "another package of that name is installed",
+    "working": "the real one is installed",
+    "shim": "switched on",
+}
+
+
+def shims_text(shims: Any) -> str:
+    """Every replacement: what it replaces, what stands in its place here, what it does not cover."""
+    lines = []
+    for shim, at in shims.rows:
+        lines += [f"{shim.name}: {_PLACES[at.kind]}" + (f" ({at.path})" if at.path else "")]
+        lines += [_wrap(shim.replaces + ".", "  "), _wrap(shim.costs, "  ")]
+    return "\n".join(lines)
+
+
+def shims_html(shims: Any) -> str:
+    rows = [
+        (shim.name, f"{_PLACES[at.kind]}{f' ({at.path})' if at.path else ''}. {shim.replaces}. {shim.costs}")
+        for shim, at in shims.rows
+    ]
+    return _section(_table(rows))
 
 
 # -- HTML pieces

@@ -45,6 +45,7 @@ IDS = [
     "apex-wrong-package",
     "apex-amp-removed",
     "apex-extension-missing",
+    "apex-version-mismatch",
     "shadowed-package",
     "duplicate-metadata",
     "wrong-interpreter",
@@ -744,6 +745,9 @@ def near_misses():
     yield "PyPI's apex has its own page", failure("apex-wrong-package").example(), "apex-amp-removed"
     yield "apex with its libraries", with_apex(gpu, APEX, APEX_LIBRARIES), "apex-extension-missing"
     yield "PyPI's apex needs no libraries", failure("apex-wrong-package").example(), "apex-extension-missing"
+    ours = with_distribution(with_apex(gpu, APEX, ()), "kit-graft-apex", "0.1")
+    yield "the kit's own replacement", ours, "apex-version-mismatch"
+    yield "the kit's own replacement needs no libraries", ours, "apex-extension-missing"
     yield (
         "one module of the same name",
         with_apex(gpu, (*APEX, "views.py"), APEX_LIBRARIES),

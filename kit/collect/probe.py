@@ -31,7 +31,10 @@ def doubts(facts: Facts) -> list[str]:
     if torch is None:
         return []
     doubtful = [import_name(e) for e in facts.extensions if _doubtful(e, facts)]
-    names = [name for name in doubtful if name]
+    apex, dist = facts.module("apex"), facts.distribution("apex")
+    if apex is not None and "amp" in apex.children and not (dist is not None and dist.version.endswith("+kit")):
+        doubtful.append("apex")  # from the times of an older torch
+    names = list(dict.fromkeys(name for name in doubtful if name))
     lacking = [d for d in facts.distributions if d.key == "torch" and contradicts(d.requires, facts)]
     if names or torch.damaged or lacking or _mixed(facts) or causes.cause_in_torch(torch):
         return ["torch", *names]

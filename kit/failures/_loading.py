@@ -8,6 +8,7 @@ from kit import causes
 from kit.collect.probe import import_name
 from kit.collect.run import signal_name
 from kit.facts import Binary, Extension, Facts, Missing, Probe
+from kit.failures._apex import GONE
 from kit.gpus import numbers
 from kit.record import Record
 from kit.requirements import contradicts
@@ -138,6 +139,8 @@ def _failure(extension: Extension, facts: Facts, probe: Optional[Probe], found: 
         return "extension-broken"
     if says_symbols(probe) or causes.for_others_only(extension, facts):
         return "extension-torch-mismatch"
+    if extension.key == "apex" and re.search(GONE, probe.error):
+        return "apex-version-mismatch"
     return "extension-broken"
 
 

@@ -19,7 +19,9 @@ NVIDIA apex of 2026 beside transformers 4.52.4.
 Fix
 ---
 transformers 4.53 or newer, which asks for amp only when it is used; or uninstall apex where nothing needs its
-fused kernels.  Your own ``amp.initialize`` and ``amp.scale_loss`` move to ``torch.amp``.
+fused kernels.  Where code of yours calls ``amp.initialize`` and ``amp.scale_loss``, the kit's replacement adds
+``apex.amp`` to the installed apex (``kit shim enable apex.amp``); for good, such code moves to ``torch.amp``.
+apex 25.04 is the last release with amp.
 
 Known limits
 ------------
@@ -31,6 +33,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kit.facts import Distribution, Extension, Facts, Module
+from kit.failures._apex import is_ours, replacement, uninstall
 from kit.failures._place import Place
 from kit.failures.apex_wrong_package import is_pyramid
 from kit.findings import Cost, Finding, Fix
@@ -50,7 +53,7 @@ def find(facts: Facts) -> Iterator[Finding]:
     module = facts.module("apex")
     if module is None or module.kind == "namespace" or module.distribution is None or is_pyramid(module):
         return
-    if {"amp", "amp.py"} & set(module.children):
+    if {"amp", "amp.py"} & set(module.children) or is_ours(facts):
         return
     transformers = facts.distribution("transformers")
     asks = transformers is not None and numbers(transformers.version) <= numbers(LAST_TRANSFORMERS_WITH_AMP)
@@ -84,20 +87,17 @@ def _fixes(facts: Facts) -> list[Fix]:
         safety="changes-environment",
         cost=Cost(download_mb=11),
     )
-    uninstall = Fix(
-        "uninstall-package",
-        "Uninstall apex, where nothing uses its fused kernels",
-        pip(facts, "uninstall", "--yes", "apex"),
-        safety="changes-environment",
-        cost=Cost(seconds=2),
-    )
     native = Fix(
         "change-code-or-data",
-        "In your own code: torch.amp.autocast and torch.amp.GradScaler in place of apex.amp",
+        "In your own code, for good: torch.amp.autocast and torch.amp.GradScaler in place of apex.amp",
     )
+    without = uninstall(facts, "Uninstall apex, where nothing uses its fused kernels")
+    ours = replacement(facts)
     # From a transformers of long before, a jump to 4.53 asks more of the code than doing without apex.
     near = (4, 45) <= version <= numbers(LAST_TRANSFORMERS_WITH_AMP)
-    return [without_amp, uninstall, native] if near else [uninstall, native]
+    if near:
+        return [without_amp, without, ours]
+    return [without, ours, native] if version else [ours, without, native]
 
 
 def example() -> Facts:

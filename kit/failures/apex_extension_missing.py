@@ -29,6 +29,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from kit.facts import Distribution, Extension, Facts, Module
+from kit.failures._apex import is_ours, lacks_libraries, replacement, uninstall
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
 from kit.published import pip
@@ -43,10 +44,10 @@ PYTHON_PART = {"normalization", "optimizers", "multi_tensor_apply"}
 
 def find(facts: Facts) -> Iterator[Finding]:
     module, extension = facts.module("apex"), facts.extension("apex")
-    if module is None or not PYTHON_PART & set(module.children):
+    if module is None or not PYTHON_PART & set(module.children) or is_ours(facts):
         return
     libraries = extension.libraries if extension else ()
-    if any(name in file for file in libraries for name in ("amp_C", "fused_layer_norm_cuda")):
+    if not lacks_libraries(facts):
         return
     build = ("install", "-v", "--no-build-isolation", "--no-cache-dir", ".")
     yield Finding(
@@ -61,13 +62,8 @@ def find(facts: Facts) -> Iterator[Finding]:
             + (", ".join(f.rpartition("/")[2] for f in libraries[:4]) if libraries else "no library at all"),
         ),
         (
-            Fix(
-                "uninstall-package",
-                "Uninstall apex, where nothing uses its fused kernels",
-                pip(facts, "uninstall", "--yes", "apex"),
-                safety="changes-environment",
-                cost=Cost(seconds=2),
-            ),
+            uninstall(facts, "Uninstall apex, where nothing uses its fused kernels"),
+            replacement(facts, cover=True),
             Fix(
                 "rebuild-extension",
                 "Build it in a clone of github.com/NVIDIA/apex with both extensions",

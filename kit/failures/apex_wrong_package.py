@@ -29,9 +29,9 @@ import dataclasses
 from collections.abc import Iterator
 
 from kit.facts import Distribution, Facts, Module
+from kit.failures._apex import replacement, uninstall
 from kit.failures._place import Place
-from kit.findings import Cost, Finding, Fix
-from kit.published import pip
+from kit.findings import Finding
 from kit.recorded import recorded
 
 RANK = 50
@@ -58,14 +58,6 @@ def find(facts: Facts) -> Iterator[Finding]:
         evidence.insert(0, f"apex {version}: {dist.summary or 'no summary'}")
     if transformers is not None:
         evidence.append(f"transformers {transformers.version}: imports apex where a package of that name is present")
-    cost = Cost(seconds=2)
-    uninstall = Fix(
-        "uninstall-package",
-        "Uninstall it; nothing that uses torch needs it",
-        pip(facts, "uninstall", "--yes", "apex"),
-        safety="changes-environment",
-        cost=cost,
-    )
     yield Finding(
         "apex-wrong-package",
         "error",
@@ -73,7 +65,7 @@ def find(facts: Facts) -> Iterator[Finding]:
         f"This apex is not NVIDIA's. apex {version} from the package index is a toolkit for the Pyramid web "
         "framework; it has no amp and nothing to do with torch.",
         tuple(evidence),
-        (uninstall,),
+        (uninstall(facts, "Uninstall it; nothing that uses torch needs it"), replacement(facts, cover=True)),
     )
 
 

@@ -6,11 +6,13 @@ import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Callable, Optional
 
-from kit import causes
+from kit import causes, shims
 from kit.build.process import downloaded, last_words, watch
-from kit.collect import redactor
+from kit.collect import collect, redactor
+from kit.collect.run import run
 from kit.errors import KitError
 from kit.facts import Facts, normalise
 from kit.record import Record
@@ -19,8 +21,10 @@ from kit.repair.installer import REPORTS, Installer
 from kit.repair.journal import Journal, Scope
 from kit.repair.plan import Step
 from kit.repair.tree import placed
+from kit.shims import installed as installed_shim
 from kit.xray import xray
 
+_IMPORTED = 120.0  # seconds that importing a shim, and torch with it, may take
 _VALUED = frozenset(
     "-i --index-url --extra-index-url -f --find-links --no-binary --only-binary --trusted-host --proxy --cert "
     "--client-cert --timeout --retries -c --constraint --upgrade-strategy --progress-bar".split()
@@ -50,7 +54,7 @@ Progress = Callable[[Tick], None]
 
 
 class Command(Record):
-    """What a step's argv asks for: ``action`` is ``install``, ``build``, ``uninstall``, ``mv`` or ``rm``."""
+    """What a step's argv asks for: ``install``, ``build``, ``uninstall``, ``shim``, ``mv`` or ``rm``."""
 
     action: str
     options: tuple[str, ...]
@@ -59,7 +63,7 @@ class Command(Record):
     @property
     def names(self) -> tuple[str, ...]:
         """The packages that pip is asked for."""
-        if self.action in ("mv", "rm"):
+        if self.action in ("mv", "rm", "shim"):
             return ()
         return tuple(
             normalise(re.split(r"[\s\[<>=!~;@(]", operand.strip(), maxsplit=1)[0]) for operand in self.operands
@@ -78,6 +82,8 @@ def command(step: Step) -> Command:
         return Command("mv", (), argv[1:])
     if argv[:2] == ("rm", "-r") and len(argv) > 2:
         return Command("rm", (), argv[2:])
+    if argv[:3] == ("kit", "shim", "enable") and len(argv) > 3:
+        return Command("shim", argv[4:], argv[3:4])
     if argv[1:3] != ("-m", "pip") or len(argv) < 5 or argv[3] not in ("install", "uninstall"):
         raise KitError(f"{' '.join(argv)}: this step is for a person, the kit does not do it")
     words = list(argv[4:])
@@ -123,6 +129,8 @@ class Worker:
         elif asked.action == "uninstall":
             self.to.refuse(asked.names)
             self._change(asked.names, frozenset(), "uninstall", "--yes", *asked.names)
+        elif asked.action == "shim":
+            self._shim(asked)
         else:
             wheels = self._compiled(step, asked) if asked.action == "build" else self._fetched(asked)
             self._install(wheels)
@@ -152,6 +160,23 @@ class Worker:
         self.journal.begin_change(str(self.step), argv=list(arguments[:1]), packages=list(names))
         self.pip("installing" if new else "uninstalling", shown, {}, *arguments)
         self.journal.line("changed", change=str(self.step))
+
+    def _shim(self, asked: Command) -> None:
+        """Install a replacement of the kit's, and see that a new process imports it."""
+        name = asked.operands[0]
+        place = os.path.join(self.journal.folder, "wheels", str(self.step))
+        os.makedirs(place)
+        facts = collect(self.to.python, probes=False)
+        made = installed_shim.wheel(
+            Path(place), name, installed_shim.distribution(facts, shims.find(name), "--cover" in asked.options)
+        )
+        self._install([wheel(str(made), self.to)])
+        self.tell("checking", f"import {name}")
+        code = f"import sys; sys.path[:] = [p for p in sys.path if p]; import {name}"
+        outcome = run([self.to.python, "-c", code], _IMPORTED, self.to.environment())
+        if outcome.status != 0:
+            said = (outcome.err.strip().splitlines() or [f"exit status {outcome.status}"])[-1]
+            raise KitError(f"{name} was installed and cannot be imported: {self.redact(said)}")
 
     def _move(self, asked: Command) -> None:
         paths = [placed(os.path.expanduser(operand)) for operand in asked.operands]

@@ -10,10 +10,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from kit.facts import Binary, Distribution, Extension, Facts, Torch, normalise
+from kit.errors import KitError
+from kit.facts import Binary, Distribution, Extension, Facts, Module, Torch, normalise
 from kit.findings import Finding
 from kit.published import PYG, PYTORCH_INDEX, cuda_of, token, torch_row
 from kit.record import Record
+from kit.shims import Shim, find
+from kit.shims.installed import distribution, grafting
 
 # Options of `pip install` whose value is an argument of its own.
 _VALUED = frozenset("--index-url -i --extra-index-url --find-links -f --constraint -c --config-settings".split())
@@ -29,7 +32,8 @@ class Pin(Record):
 
 
 class Change(Record):
-    """What one command does.  ``index`` is its package index or page of links, ``source`` whether it compiles."""
+    """What one command does.  ``index`` is its package index or page of links, ``source`` whether it
+    compiles, ``shim`` a replacement of the kit's."""
 
     installs: tuple[Pin, ...] = ()
     uninstalls: tuple[str, ...] = ()
@@ -37,6 +41,7 @@ class Change(Record):
     removes: Optional[str] = None
     index: Optional[str] = None
     source: bool = False
+    shim: Optional[str] = None
 
 
 def change(argv: Sequence[str]) -> Optional[Change]:
@@ -45,6 +50,8 @@ def change(argv: Sequence[str]) -> Optional[Change]:
         return Change(moves=(argv[1], argv[2]))
     if argv[:2] == ("rm", "-r") and len(argv) == 3:
         return Change(removes=argv[2])
+    if tuple(argv[:3]) == ("kit", "shim", "enable") and len(argv) > 3:
+        return Change(shim=argv[3])
     if tuple(argv[1:3]) != ("-m", "pip") or len(argv) < 5:
         return None
     verb, words = argv[3], list(argv[4:])
@@ -94,6 +101,8 @@ def simulate(facts: Facts, argv: Sequence[str], env: Mapping[str, str], finding:
         path = what.removes.rstrip("/")
         kept = tuple(d for d in facts.distributions if d.path.rstrip("/") != path)
         return dataclasses.replace(facts, distributions=kept)
+    if what.shim:
+        return _shimmed(facts, find(what.shim), "--cover" in argv)
     for name in what.uninstalls:
         facts = _without(facts, name)
     for pin in what.installs:
@@ -104,6 +113,21 @@ def simulate(facts: Facts, argv: Sequence[str], env: Mapping[str, str], finding:
     if names & {*asked, normalise(finding.package or "")}:
         facts = dataclasses.replace(facts, attempt=None)
     return _libraries_found(facts, finding)
+
+
+def _shimmed(facts: Facts, shim: Shim, cover: bool) -> Optional[Facts]:
+    """The replacement is there: beside the installed package, or in its place."""
+    try:
+        name = distribution(facts, shim, cover)
+    except KitError:
+        return None
+    if name == grafting(shim):
+        return _distribution(facts, Pin(name, shim.version.partition("+")[0]))
+    facts = _distribution(_without(facts, name), Pin(name, shim.version))
+    location = facts.torch.location if facts.torch else posixpath.dirname(facts.distributions[0].path)
+    children = tuple(sorted({"__init__.py", shim.part, *shim.genuine}))
+    module = Module(name, "package", f"{location}/{name}", location, name, children)
+    return dataclasses.replace(facts, modules=(*(m for m in facts.modules if m.name != name), module))
 
 
 def _without(facts: Facts, name: str) -> Facts:

@@ -1,0 +1,93 @@
+"""The installed apex is of another time than this torch.
+
+What it means
+-------------
+apex is tied to torch's internals.  An apex of before 2023 imports ``torch._six``, which torch 2.0 removed.  The last
+apex with amp (25.04) imports; but with today's torch its O1 stops with ``IndexError: tuple index out of range`` as
+soon as a weight is used twice in a forward pass (tied embeddings, siamese nets, recurrent cells), because its cache
+of cast weights looks for a second parent in the graph, which a cast no longer has.
+
+How it is found
+---------------
+Importing apex in a child process names a part of torch that is not there.  For the second: the installed apex has its
+own ``amp`` and torch is 2.0 or newer; that is only a note, for code that uses no weight twice is not concerned.
+
+Example
+-------
+An apex of 2022 beside torch 2.9: ``No module named 'torch._six'``.
+
+Fix
+---
+The kit's replacement takes the place of apex (``kit shim enable apex.amp --cover``), and ``kit shim disable`` brings
+apex back.  Or build an apex that fits this torch, which since May 2025 has no amp; or move the code to ``torch.amp``.
+
+Known limits
+------------
+Whether a model uses a weight twice is not looked at.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+
+from kit.facts import Distribution, Facts, Module, Probe
+from kit.failures._apex import GONE, is_ours, lacks_libraries, replacement, uninstall
+from kit.failures._place import Place
+from kit.findings import Finding, Fix
+from kit.gpus import numbers
+from kit.recorded import recorded
+
+RANK = 53
+SHOWS = r"No module named 'torch\._six'"
+INSTEAD = "An older torch only to get torch._six back would break what needs the torch that is here."
+
+
+def find(facts: Facts) -> Iterator[Finding]:
+    module, torch = facts.module("apex"), facts.torch
+    if module is None or torch is None or module.kind == "namespace" or is_ours(facts):
+        return
+    probe, dist = facts.probe("apex"), facts.distribution("apex")
+    evidence = [f"{dist.path.rpartition('/')[2]}: apex {dist.version}"] if dist is not None else []
+    rewrite = Fix("change-code-or-data", "For good: torch.amp.autocast and torch.amp.GradScaler in place of apex.amp")
+    if probe is not None and re.search(GONE, probe.error):
+        yield Finding(
+            "apex-version-mismatch",
+            "error",
+            "apex",
+            f"The installed apex is older than this torch. It imports what torch {torch.version} no longer has.",
+            (*evidence, f"import apex, in a process of its own: {probe.error}"),
+            (replacement(facts, cover=True), uninstall(facts, "Uninstall apex, where nothing needs it"), rewrite),
+        )
+    elif "amp" in module.children and not lacks_libraries(facts) and numbers(torch.version) >= (2, 0):
+        yield Finding(
+            "apex-version-mismatch",
+            "note",
+            "apex",
+            "apex's own amp does not fit this torch in one point. With opt_level O1 a weight that is used twice in a "
+            "forward pass ends in `IndexError: tuple index out of range`.",
+            (*evidence, f"apex/amp is there; torch {torch.version}"),
+            (replacement(facts, cover=True), rewrite),
+        )
+
+
+def example() -> Facts:
+    facts = recorded("healthy-cpu")
+    location = facts.extensions[0].location
+    dist = Distribution("apex", "0.1", f"{location}/apex-0.1.dist-info", installer="pip")
+    children = ("__init__.py", "RNN", "amp", "fp16_utils", "parallel", "reparameterization")
+    module = Module("apex", "package", f"{location}/apex", location, "apex", children)
+    return dataclasses.replace(
+        facts,
+        distributions=(*facts.distributions, dist),
+        modules=(*facts.modules, module),
+        probes=(Probe("torch", 0), Probe("apex", 1, "ModuleNotFoundError: No module named 'torch._six'")),
+    )
+
+
+def reproduce(place: Place) -> str:
+    place.share("torch")
+    files = {f"apex/{name}/__init__.py": "" for name in ("RNN", "fp16_utils", "parallel", "reparameterization")}
+    files["apex/__init__.py"] = "from . import amp\n"
+    files["apex/amp/__init__.py"] = "from torch._six import string_classes\n"
+    place.install(place.wheel("apex", "0.1", files))
+    return "from apex import amp"
