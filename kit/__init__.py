@@ -8,6 +8,7 @@
     kit.undo(receipt) -> Receipt             the environment as it was before
     kit.wheel(packages, facts) -> Wheels     which published wheel fits, and why the others do not
     kit.reproduce(id)                        a throwaway environment that really has this failure
+    kit.shims.enable(name), .disable(name)   have `import apex` find the kit's replacement, in this process
     kit.verify(python=None) -> Verification  run real operators in fresh processes
     kit.xray(path) -> XRay                   would a compiled file load here, and run on this GPU
     kit.load(file) -> Facts                  facts from a file that `kit collect -o` wrote
@@ -63,6 +64,8 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "shims":
+        return importlib.import_module("kit.shims")
     if name not in _LATER:
         raise AttributeError(f"module 'kit' has no attribute {name!r}")
     module, function = _LATER[name]

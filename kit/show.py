@@ -44,6 +44,7 @@ def mimebundle(thing: Any) -> dict[str, str]:
 def _views(thing: Any) -> Any:
     """The two views of a result, by the name of its class: the doctor does not load what only a repair needs."""
     return {
+        "Chart": (chart_text, chart_html),
         "Findings": (findings_text, findings_html),
         "Facts": (facts_text, facts_html),
         "XRay": (xray_text, xray_html),
@@ -600,6 +601,18 @@ def shims_html(shims: Any) -> str:
         for shim, at in shims.rows
     ]
     return _section(_table(rows))
+
+
+def chart_text(chart: Any) -> str:
+    return _wrap(chart.words)
+
+
+def chart_html(chart: Any) -> str:
+    import base64
+
+    picture = base64.b64encode(chart.png).decode()
+    image = f'<img style="max-width:100%" alt="{escape(chart.words)}" src="data:image/png;base64,{picture}">'
+    return f'<figure style="margin:8px 0">{image}</figure>'
 
 
 # -- HTML pieces

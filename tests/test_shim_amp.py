@@ -1,6 +1,7 @@
 """apex.amp on torch: what scripts rely on, call by call.  apex's own tests: tests/conformance_apex.py."""
 
 import copy
+import operator
 import pickle
 import threading
 from collections import OrderedDict
@@ -158,6 +159,7 @@ def test_what_apex_refuses_in_half_precision_is_refused(amp: Any) -> None:
     for act in (x.exp_, lambda: torch.exp_(x), lambda: x.pow_(2), lambda: F.binary_cross_entropy(x, x)):
         with pytest.raises(NotImplementedError, match=r"fp16 arguments|binary_cross_entropy"):
             act()
+    assert operator.ipow(x, 2).dtype == torch.float32
     with amp.disable_casts():
         x.exp_()
     amp.init(allow_banned=True)
@@ -172,6 +174,8 @@ def test_mixed_types_are_widened(amp: Any) -> None:
     assert torch.addcmul(single, half, half).dtype == torch.float32
     assert (half + single).dtype == torch.cat([half, single]).dtype == torch.float32
     assert torch.equal(half, single)
+    half += single
+    assert half.dtype == torch.float32
 
 
 def test_everything_is_as_before_once_it_is_switched_off() -> None:
@@ -248,6 +252,26 @@ def test_backward_runs_without_casts_and_an_error_in_the_block_leaves_them_on(am
         assert not torch.is_autocast_enabled("cpu")
         raise ZeroDivisionError
     assert torch.is_autocast_enabled("cpu")
+
+
+def test_a_backward_in_python_sees_mixed_types_as_its_forward_did(amp: Any) -> None:
+    class Times(torch.autograd.Function):  # type: ignore[misc]
+        @staticmethod
+        def forward(ctx: Any, x: Any, w: Any) -> Any:
+            ctx.save_for_backward(x, w)
+            return x.mm(w)
+
+        @staticmethod
+        def backward(ctx: Any, grad: Any) -> Any:
+            x, w = ctx.saved_tensors
+            return grad.mm(w.t()), x.t().mm(grad)
+
+    layer = torch.nn.Linear(4, 4)
+    layer, optimizer = amp.initialize(layer, torch.optim.SGD(layer.parameters(), 0.1), loss_scale=2.0, verbosity=0)
+    x = torch.rand(3, 4)
+    with amp.scale_loss(Times.apply(x, layer.weight).float().sum(), optimizer) as scaled:
+        scaled.backward()
+    assert torch.allclose(layer.weight.grad, x.sum(0)[:, None].expand(4, 4), rtol=1e-2)
 
 
 @pytest.mark.parametrize("level", ["O1", "O2"])

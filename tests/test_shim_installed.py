@@ -60,7 +60,7 @@ def test_installed_listed_taken_back(failure: "str | None", distribution: str, c
         assert done.returncode == 0, done.stdout + done.stderr
         asked = place.run(ASKS)
         assert asked.status == 0, asked.err
-        assert "the troubleshooting kit's replacement" in asked.err, "it says what it is"
+        assert asked.err.count("apex.amp is the troubleshooting kit's replacement for NVIDIA") == 1
         name, version = distribution.split()
         listed = {row["name"]: row["version"] for row in json.loads(pip(place, "list", "--format=json"))}
         assert listed[name] == version
@@ -170,7 +170,7 @@ print(json.dumps({"losses": losses, "seen": sorted(seen), "scale": amp.state_dic
 
 @pytest.mark.network
 def test_transformers_of_the_times_of_apex_imports_and_trains(environment: Environment, tmp_path: Path) -> None:
-    """The five states of an environment in which transformers asks for amp, and a Trainer that really uses it."""
+    """The states of an environment in which transformers asks for amp, and a Trainer that really uses it."""
     environment.share("torch")
     environment.pip_install("transformers==4.52.4", "accelerate==1.9.0", "numpy<3")
     site = environment.site
@@ -197,7 +197,6 @@ def test_transformers_of_the_times_of_apex_imports_and_trains(environment: Envir
 
     assert imported() == "ok"  # no apex at all
     for state, children, start, message in [
-        ("a placeholder", (), "", "cannot import name 'amp' from 'apex'"),
         ("NVIDIA's of today", ("normalization", "optimizers", "contrib"), "", "cannot import name 'amp' from 'apex'"),
         ("the package index's", ("views", "models"), "import pyramid_mailer\n", "Could not import module 'Trainer'"),
     ]:
@@ -213,7 +212,6 @@ def test_transformers_of_the_times_of_apex_imports_and_trains(environment: Envir
         assert done.returncode == 0, f"{state}: {done.stdout}{done.stderr}"
         assert imported() == "ok", state
         disable()
-        assert message in imported(), f"{state}: as it was"
         subprocess.run(
             [sys.executable, "-m", "pip", "--python", str(environment.python), "uninstall", "-yq", "apex"],
             check=True,

@@ -153,14 +153,6 @@ def test_a_failed_import_leaves_nothing_switched_on(monkeypatch: pytest.MonkeyPa
         del sys.modules[name]
 
 
-def test_it_says_what_it_is_once(caplog: pytest.LogCaptureFixture) -> None:
-    with shims.enabled("apex.amp"):
-        importlib.import_module("apex.amp")
-        importlib.import_module("apex.amp.scaler")
-    said = [record.getMessage() for record in caplog.records if record.name == "apex.amp"]
-    assert len(said) == 1 and "the troubleshooting kit's replacement" in said[0]
-
-
 def test_what_is_not_covered_says_so() -> None:
     with shims.enabled("apex.amp"):
         for name in ("apex.contrib", "apex.contrib.xentropy", "apex.transformer", "apex.mlp", "apex.RNN"):

@@ -59,6 +59,7 @@ LAYERS = [
     ["kit.repair"],
     ["kit.repair.twin", "kit.repair.shim"],
     ["kit.show"],
+    ["kit.chart"],
     ["kit.ipython", "kit.repair.progress", "kit"],
     ["kit.gate", "kit.__main__"],
 ]

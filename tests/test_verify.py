@@ -78,6 +78,7 @@ def live():
 
 
 @slow
+@pytest.mark.xdist_group("live")  # its verification is made once
 def test_live_environment_is_healthy(live):
     import torch
 
@@ -101,6 +102,7 @@ def test_live_environment_is_healthy(live):
 
 
 @slow
+@pytest.mark.xdist_group("live")
 def test_progress_begins_at_nothing_and_ends_with_everything(live):
     result, told = live
     assert told[0] == ("import torch", 0, len(result.checks))
@@ -110,6 +112,7 @@ def test_progress_begins_at_nothing_and_ends_with_everything(live):
 
 
 @slow
+@pytest.mark.xdist_group("live")
 def test_json_is_the_contract(live):
     data = json.loads(json.dumps(live[0].to_dict()))
     assert (list(data), data["schema"], data["verdict"]) == (["schema", "verdict", "checks"], 1, "healthy")

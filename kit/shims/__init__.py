@@ -116,7 +116,7 @@ def find(name: str) -> Shim:
 def state(shim: Shim) -> State:
     """What ``import`` would find in this process, read from files: nothing is imported."""
     if shim.name in _on:
-        return State("shim", shim.tree)
+        return State("shim")
     spec = importlib.machinery.PathFinder.find_spec(shim.package)
     if spec is None:
         return State("absent")

@@ -11,9 +11,19 @@ from pathlib import Path
 
 from kit.errors import KitError
 from kit.facts import Facts
-from kit.packing import Content, pack
+from kit.packing import Content, content, pack
 from kit.shims import Shim, find, kind
 from kit.shims.finder import GRAFTED
+
+
+# Once in each process that imports it: nobody should take it for the original.
+_NOTICE = """
+import logging
+
+logging.getLogger(__name__).warning(
+    "%s is the troubleshooting kit's replacement for %s; `kit shim disable %s` takes it back"
+)
+"""
 
 
 def place(facts: Facts, shim: Shim) -> str:
@@ -66,6 +76,9 @@ def wheel(folder: Path, name: str, distribution: str) -> Path:
     version = re.sub(r"\+.*", "", shim.version) if grafted else shim.version
     below = f"{GRAFTED}{shim.package}/{shim.package}" if grafted else shim.package
     files: list[tuple[str, Content]] = [(f"{below}/{file}", path) for file, path in _tree(shim)]
+    part = f"{below}/{shim.part}/__init__.py"
+    notice = _NOTICE % (shim.name, shim.replaces, shim.name)
+    files = [(file, content(of).decode() + notice if file == part else of) for file, of in files]
     what = f"the part {shim.part} for the installed {shim.package}" if grafted else f"the package {shim.package}"
     about = {
         "METADATA": f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"

@@ -8,8 +8,6 @@ that ``torch.autocast`` knows, the CPU among them, and in bfloat16 (``cast_model
 The native rewrite, and the long-term cure: https://pytorch.org/docs/stable/notes/amp_examples.html
 """
 
-import logging
-
 from ._amp_state import _amp_state as _amp_state
 from ._amp_state import master_params
 from .amp import (
@@ -39,9 +37,3 @@ __all__ = [
     "scale_loss",
     "state_dict",
 ]
-
-# Once a process: nobody should take this for NVIDIA's.
-logging.getLogger(__name__).warning(
-    "apex.amp is the troubleshooting kit's replacement, built on torch.amp (NVIDIA removed its own in May 2025). "
-    "Long term: torch.amp.autocast and torch.amp.GradScaler."
-)

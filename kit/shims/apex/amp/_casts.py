@@ -35,7 +35,8 @@ _ALL_HAVE = frozenset(
     "bmm __matmul__".split()
 )
 # Native type promotion, or autocast, widens these by itself; the rest of apex's CASTS refuses mixed arguments.
-_REFUSES_MIXED = frozenset("addcdiv addcmul bilinear cross dot equal".split())
+# In place, apex makes a float32 tensor of a half one and a float32 one; torch would stay in half precision.
+_WIDENED = frozenset("addcdiv addcmul bilinear cross dot equal __iadd__ __isub__ __imul__ __itruediv__".split())
 
 
 class Autocast:
@@ -45,6 +46,7 @@ class Autocast:
         self.devices = frozenset(devices)
         self.dtype = dtype
         self._contexts: list[Any] = []
+        self.in_backward = False  # within the block of scale_loss, where it is off
 
     def enter(self) -> None:
         """Switch it on, where it is off.  NotImplementedError where this torch has none for device and type."""
@@ -63,6 +65,24 @@ class Autocast:
         """Leave this thread's autocast as it was before."""
         while self._contexts:
             self._contexts.pop().__exit__(None, None, None)
+
+    @contextlib.contextmanager
+    def off_for_backward(self) -> Iterator[None]:
+        """No casts within the block but in backward functions that are written in Python."""
+        before, self.in_backward = self.in_backward, True
+        try:
+            with self.off():
+                yield
+        finally:
+            self.in_backward = before
+
+    @contextlib.contextmanager
+    def on(self) -> Iterator[None]:
+        """Casts on these devices within the block."""
+        with contextlib.ExitStack() as stack:
+            for device in self.devices:
+                stack.enter_context(torch.autocast(device, dtype=self.dtype))
+            yield
 
     @contextlib.contextmanager
     def off(self) -> Iterator[None]:
@@ -165,14 +185,14 @@ def install(autocast: Autocast, patches: Patches, allow_banned: bool) -> None:
             if hasattr(owner, name) and not (only_cuda or name in _ALL_HAVE):
                 patches.wrap(owner, name, lambda function: half(function, autocast))
         for name in dict.fromkeys(lists.FP32_FUNCS):
-            if hasattr(owner, name) and not name.startswith("__i") and not (only_cuda and name in _CUDA_HAS):
+            if hasattr(owner, name) and not (only_cuda and name in _CUDA_HAS):
                 patches.wrap(owner, name, lambda function: single(function, autocast))
         for name in getattr(lists, "CASTS", ()):
-            if name in _REFUSES_MIXED and hasattr(owner, name):
+            if name in _WIDENED and hasattr(owner, name):
                 patches.wrap(owner, name, lambda function: promote(function, autocast))
     for owner, names in (
         (torch, [f"{name}_" for name in torch_overrides.FP32_FUNCS]),
-        (torch.Tensor, ["__ipow__"] + [f"{name}_" for name in tensor_overrides.FP32_FUNCS]),
+        (torch.Tensor, [f"{name}_" for name in tensor_overrides.FP32_FUNCS]),
     ):
         for name in dict.fromkeys(names):
             if hasattr(owner, name):
@@ -183,8 +203,25 @@ def install(autocast: Autocast, patches: Patches, allow_banned: bool) -> None:
             patches.wrap(torch.nn.functional, name, lambda function: single(function, autocast))
         else:
             patches.wrap(torch.nn.functional, name, functools.partial(refuse, autocast=autocast, message=message))
+    patches.wrap(torch.autograd.function.BackwardCFunction, "apply", functools.partial(_backward, autocast=autocast))
     if not only_cuda:
         patches.wrap(torch.nn.modules.rnn, "_VF", lambda original: _Recurrent(original, autocast))
+
+
+def _backward(apply: Function, autocast: Autocast) -> Function:
+    """The backward of functions that are written in Python, under casts as their forward was: both see mixed types.
+
+    torch's own checkpoint runs a whole backward within its own; that stays without.
+    """
+
+    @functools.wraps(apply)
+    def wrapper(self: Any, *args: Any) -> Any:
+        if not autocast.in_backward or self._forward_cls.__module__ == "torch.utils.checkpoint":
+            return apply(self, *args)
+        with autocast.on():
+            return apply(self, *args)
+
+    return wrapper
 
 
 class _Recurrent:

@@ -2,7 +2,8 @@
 
 import copy
 import functools
-from collections.abc import MutableMapping
+from collections import deque
+from collections.abc import Mapping, MutableMapping
 from types import MethodType
 from typing import Any, Callable, Optional
 
@@ -141,14 +142,14 @@ def _cast(value: Any, dtype: torch.dtype) -> Any:
         return value.to(dtype) if value.is_floating_point() else value
     if hasattr(value, "to") and not isinstance(value, type):  # a batch class of the script's own
         return value.to(dtype)
-    if isinstance(value, MutableMapping):
-        result = copy.copy(value)
+    if isinstance(value, Mapping):
+        result = copy.copy(value) if isinstance(value, MutableMapping) else dict(value)
         for key, one in value.items():
             result[key] = _cast(one, dtype)
         return result
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(_cast(one, dtype) for one in value))
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, (list, tuple, set, frozenset, deque)):
         return type(value)(_cast(one, dtype) for one in value)
     return value
 

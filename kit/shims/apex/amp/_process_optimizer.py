@@ -47,13 +47,13 @@ class AmpOptimizerState:
         masters: Tensors = []
         singles: Tensors = []
         for i, param in enumerate(group["params"]):
+            if self.master_weights and not param.requires_grad:
+                continue
             if param.dtype not in (*_LOW, torch.float32):
                 raise TypeError(
                     "Optimizer's parameters must be either float32 or in half precision (float16, bfloat16). "
                     f"Received {param.type()}"
                 )
-            if self.master_weights and not param.requires_grad:
-                continue
             if param.dtype == torch.float32:
                 singles.append(param)
                 continue
@@ -74,7 +74,7 @@ class AmpOptimizerState:
         else:
             self.all_fp32_params += singles
 
-    def skip_next_step(self, optimizer: Any, loss_id: int, scale: float) -> None:
+    def skip_next_step(self, optimizer: Any, loss_id: int, scaler: Any) -> None:
         """Replace the next ``optimizer.step()``, once, by one that says so and leaves the weights as they are."""
         if self.already_patched:
             return
@@ -84,6 +84,7 @@ class AmpOptimizerState:
         @functools.wraps(step)
         def skip_step(self_: Any, closure: Any = None) -> None:
             _refuse_closure(closure)
+            scale = scaler.loss_scale()
             maybe_print(f"Gradient overflow.  Skipping step, loss scaler {loss_id} reducing loss scale to {scale}")
             for master in self.all_fp32_from_fp16_params:
                 master.grad = None  # model.zero_grad() does not reach them

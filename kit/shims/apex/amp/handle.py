@@ -63,18 +63,19 @@ def scale_loss(
     if not properties.enabled:
         yield loss
         return
-    optimizers = list(optimizers) if isinstance(optimizers, (list, tuple)) else [optimizers]
-    for optimizer in optimizers:
-        if not hasattr(optimizer, "_amp_stash"):
-            raise RuntimeError(f"amp.scale_loss: this {type(optimizer).__name__} was not given to amp.initialize.")
     scaler = _amp_state.loss_scalers[loss_id]
-    casts_off = disable_casts() if properties.patch_torch_functions else contextlib.nullcontext()
+    handle = getattr(_amp_state, "handle", None) if properties.patch_torch_functions else None
+    casts_off = handle._disable_casts(backward=True) if handle else contextlib.nullcontext()
 
     if not properties.master_weights and not scaler.dynamic and scaler.loss_scale() == 1.0:
         with casts_off:
             yield loss.float()
         return
 
+    optimizers = list(optimizers) if isinstance(optimizers, (list, tuple)) else [optimizers]
+    for optimizer in optimizers:
+        if not hasattr(optimizer, "_amp_stash"):
+            raise RuntimeError(f"amp.scale_loss: this {type(optimizer).__name__} was not given to amp.initialize.")
     if not delay_unscale:
         for optimizer in optimizers:
             if not optimizer._amp_stash.params_have_scaled_gradients:
@@ -91,7 +92,7 @@ def scale_loss(
         optimizer._amp_stash.params_have_scaled_gradients = False
     if not delay_overflow_check and scaler.update_scale():
         for optimizer in optimizers:
-            optimizer._amp_stash.skip_next_step(optimizer, loss_id, scaler.loss_scale())
+            optimizer._amp_stash.skip_next_step(optimizer, loss_id, scaler)
 
 
 @contextlib.contextmanager
@@ -132,8 +133,10 @@ class AmpHandle:
             self._autocast.enter() if on else self._autocast.leave()
 
     @contextlib.contextmanager
-    def _disable_casts(self) -> Iterator[None]:
-        with self._autocast.off() if self._autocast else contextlib.nullcontext():
+    def _disable_casts(self, backward: bool = False) -> Iterator[None]:
+        autocast = self._autocast
+        off = (autocast.off_for_backward if backward else autocast.off) if autocast else contextlib.nullcontext
+        with off():
             yield
 
     def _deactivate(self) -> None:
