@@ -41,6 +41,7 @@ def loss_scale(scales: Sequence[float], title: str = "The loss scale, step by st
     figure.savefig(picture, format="png", dpi=100)
     words = (
         f"{title}: from {scales[0]:.0f} at the first of {len(scales)} steps to {scales[-1]:.0f} at the last, "
-        f"at most {max(scales):.0f}; it fell {len(skipped)} time{'s' * (len(skipped) != 1)}, and each time that step was skipped."
+        f"at most {max(scales):.0f}; it fell {len(skipped)} time{'s' * (len(skipped) != 1)}, "
+        "and each time that step was skipped."
     )
     return Chart(picture.getvalue(), words)

@@ -131,7 +131,9 @@ def main() -> int:
             pipes[name].send(True)
             seconds[name].append(pipes[name].recv())
     first = seconds["by hand, torch.amp"]
-    print(f"a step of 4.8 million parameters on {given.device}, {given.rounds} rounds of {STEPS[given.device]} steps in turn")
+    print(
+        f"a step of 4.8 million parameters on {given.device}, {given.rounds} rounds of {STEPS[given.device]} steps in turn"
+    )
     ratios = {}
     for name, taken in seconds.items():
         ratios[name] = statistics.median(a / b for a, b in zip(taken, first))

@@ -245,11 +245,18 @@ def test_casts_are_of_one_thread(amp: Any) -> None:
 # -- scale_loss
 
 
-def test_backward_runs_without_casts_and_an_error_in_the_block_leaves_them_on(amp: Any) -> None:
+def test_backward_runs_without_casts_whoever_calls_it_and_a_forward_in_the_block_with_them(amp: Any) -> None:
     model, x, _ = setting()
     model, optimizer = amp.initialize(model, sgd(model), verbosity=0)
+    seen = []
+    model.first.weight.register_hook(lambda grad: seen.append(torch.is_autocast_enabled("cpu")))
+    with amp.scale_loss(model(x).sum(), optimizer) as scaled:
+        scaled.backward()
+        assert model(x).dtype == torch.float16
+        torch.autograd.grad(model(x).sum(), model.first.weight)
+    model(x).sum().backward()
+    assert seen == [False, False, False]
     with pytest.raises(ZeroDivisionError), amp.scale_loss(model(x).sum(), optimizer):
-        assert not torch.is_autocast_enabled("cpu")
         raise ZeroDivisionError
     assert torch.is_autocast_enabled("cpu")
 

@@ -15,7 +15,6 @@ from kit.packing import Content, content, pack
 from kit.shims import Shim, find, kind
 from kit.shims.finder import GRAFTED
 
-
 # Once in each process that imports it: nobody should take it for the original.
 _NOTICE = """
 import logging

@@ -46,7 +46,7 @@ class Autocast:
         self.devices = frozenset(devices)
         self.dtype = dtype
         self._contexts: list[Any] = []
-        self.in_backward = False  # within the block of scale_loss, where it is off
+        self.in_backward = False
 
     def enter(self) -> None:
         """Switch it on, where it is off.  NotImplementedError where this torch has none for device and type."""
@@ -203,9 +203,22 @@ def install(autocast: Autocast, patches: Patches, allow_banned: bool) -> None:
             patches.wrap(torch.nn.functional, name, lambda function: single(function, autocast))
         else:
             patches.wrap(torch.nn.functional, name, functools.partial(refuse, autocast=autocast, message=message))
+    # torch asks that no backward runs under autocast: its operators are to run in the types of the forward.
+    engine = ["_engine_run_backward"] if hasattr(torch.autograd, "_engine_run_backward") else ["backward", "grad"]
+    for name in engine:
+        patches.wrap(torch.autograd, name, functools.partial(_without_casts, autocast=autocast))
     patches.wrap(torch.autograd.function.BackwardCFunction, "apply", functools.partial(_backward, autocast=autocast))
     if not only_cuda:
         patches.wrap(torch.nn.modules.rnn, "_VF", lambda original: _Recurrent(original, autocast))
+
+
+def _without_casts(run: Function, autocast: Autocast) -> Function:
+    @functools.wraps(run)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with autocast.off_for_backward() if autocast.active() else contextlib.nullcontext():
+            return run(*args, **kwargs)
+
+    return wrapper
 
 
 def _backward(apply: Function, autocast: Autocast) -> Function:

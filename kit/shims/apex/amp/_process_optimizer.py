@@ -100,7 +100,13 @@ def _process_optimizer(optimizer: Any, properties: Any) -> None:
     if hasattr(optimizer, "_amp_stash"):
         raise RuntimeError("A given optimizer should only be passed through amp.initialize once.")
     optimizer._amp_stash = AmpOptimizerState(bool(properties.master_weights))
-    for method in (_amp_lazy_init, _prepare_amp_backward, _post_amp_backward, _master_params_to_model_params):
+    for method in (
+        _lazy_init_maybe_master_weights,
+        _amp_lazy_init,
+        _prepare_amp_backward,
+        _post_amp_backward,
+        _master_params_to_model_params,
+    ):
         setattr(optimizer, method.__name__, MethodType(method, optimizer))
     add_param_group = optimizer.add_param_group
 
@@ -157,10 +163,13 @@ def _refuse_closure(closure: Any) -> None:
 
 
 def _amp_lazy_init(self: Any) -> None:
+    if not self._amp_stash.lazy_init_called:
+        self._lazy_init_maybe_master_weights()
+        self._amp_stash.lazy_init_called = True
+
+
+def _lazy_init_maybe_master_weights(self: Any) -> None:
     stash = self._amp_stash
-    if stash.lazy_init_called:
-        return
-    stash.lazy_init_called = True
     for group in self.param_groups:
         stash.take(self, group)
     if stash.master_weights:

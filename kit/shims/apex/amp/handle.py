@@ -32,7 +32,7 @@ def scale_loss(
 
     Gradients that were there before the block are set aside and added again, so that several blocks accumulate,
     each with a scale of its own.  Where a dynamic scale overflowed, the next ``step()`` of each of the optimizers
-    is skipped once.  Within the block casts are off: backward runs in the types that forward chose.
+    is skipped once.
 
     Parameters
     ----------
@@ -64,12 +64,9 @@ def scale_loss(
         yield loss
         return
     scaler = _amp_state.loss_scalers[loss_id]
-    handle = getattr(_amp_state, "handle", None) if properties.patch_torch_functions else None
-    casts_off = handle._disable_casts(backward=True) if handle else contextlib.nullcontext()
 
     if not properties.master_weights and not scaler.dynamic and scaler.loss_scale() == 1.0:
-        with casts_off:
-            yield loss.float()
+        yield loss.float()
         return
 
     optimizers = list(optimizers) if isinstance(optimizers, (list, tuple)) else [optimizers]
@@ -80,8 +77,7 @@ def scale_loss(
         for optimizer in optimizers:
             if not optimizer._amp_stash.params_have_scaled_gradients:
                 optimizer._prepare_amp_backward()
-    with casts_off:
-        yield loss.float() * scaler.loss_scale()
+    yield loss.float() * scaler.loss_scale()
     if delay_unscale:
         for optimizer in optimizers:
             optimizer._amp_stash.params_have_scaled_gradients = True
@@ -133,10 +129,8 @@ class AmpHandle:
             self._autocast.enter() if on else self._autocast.leave()
 
     @contextlib.contextmanager
-    def _disable_casts(self, backward: bool = False) -> Iterator[None]:
-        autocast = self._autocast
-        off = (autocast.off_for_backward if backward else autocast.off) if autocast else contextlib.nullcontext
-        with off():
+    def _disable_casts(self) -> Iterator[None]:
+        with self._autocast.off() if self._autocast else contextlib.nullcontext():
             yield
 
     def _deactivate(self) -> None:

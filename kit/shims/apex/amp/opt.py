@@ -32,8 +32,7 @@ class OptimWrapper:
         before = [param.grad for param in params]
         for param in params:
             param.grad = None
-        with self._amp_handle._disable_casts():
-            yield loss * scaler.loss_scale()
+        yield loss * scaler.loss_scale()
         scaler.clear_overflow_state()
         grads = [param.grad for param in params if param.grad is not None]
         scaler.unscale(grads, grads)

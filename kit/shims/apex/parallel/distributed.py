@@ -1,7 +1,7 @@
 """``apex.parallel.DistributedDataParallel`` and ``Reducer`` on torch.distributed."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Union
 
 import torch
@@ -124,31 +124,44 @@ class Reducer:
         if self.module is None:
             self.grads = list(_tensors(module_or_grads_list))
         else:
-            _in_buckets([p.detach() for p in self.module.parameters()], lambda flat: dist.broadcast(flat, 0))
+            flat_dist_call([p.detach() for p in self.module.parameters()], dist.broadcast, (0,))
 
     def reduce(self) -> None:
         grads = self.grads
         if self.module is not None:
             grads = [p.grad for p in self.module.parameters() if p.grad is not None]
-        _in_buckets(grads, _average)
+        flat_dist_call(grads, dist.all_reduce)
 
 
-def _average(flat: Tensor) -> None:
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
+def flatten(bucket: Sequence[Tensor]) -> Tensor:
+    """The elements of tensors of one type, in one tensor of one dimension."""
+    return torch.cat([tensor.reshape(-1) for tensor in bucket])
+
+
+def unflatten(coalesced: Tensor, bucket: Sequence[Tensor]) -> list[Tensor]:
+    """Parts of ``coalesced`` in the shapes of the tensors of ``bucket``."""
+    parts = torch.split(coalesced, [tensor.numel() for tensor in bucket])
+    return [part.view_as(tensor) for part, tensor in zip(parts, bucket)]
 
 
 @torch.no_grad()
-def _in_buckets(tensors: Iterable[Tensor], call: Callable[[Tensor], Any]) -> None:
-    """Run ``call`` in place on the tensors, joined to one flat tensor for each type and device."""
+def apply_flat_dist_call(bucket: Sequence[Tensor], call: Callable[..., Any], extra_args: Any = None) -> None:
+    """Run a collective operation, in place, on all tensors of a type at once; an ``all_reduce`` is averaged."""
+    coalesced = flatten(bucket)
+    call(coalesced, *(extra_args or ()))
+    if call is dist.all_reduce:
+        coalesced /= dist.get_world_size()
+    for tensor, part in zip(bucket, unflatten(coalesced, bucket)):
+        tensor.copy_(part)
+
+
+def flat_dist_call(tensors: Iterable[Tensor], call: Callable[..., Any], extra_args: Any = None) -> None:
+    """:func:`apply_flat_dist_call` for tensors of several types and devices."""
     buckets: dict[Any, list[Tensor]] = {}
     for tensor in tensors:
         buckets.setdefault((tensor.dtype, tensor.device), []).append(tensor)
     for bucket in buckets.values():
-        flat = torch.cat([t.reshape(-1) for t in bucket])
-        call(flat)
-        for tensor, part in zip(bucket, torch.split(flat, [t.numel() for t in bucket])):
-            tensor.copy_(part.view_as(tensor))
+        apply_flat_dist_call(bucket, call, extra_args)
 
 
 def _tensors(nested: Any) -> Iterator[Tensor]:
