@@ -2,9 +2,9 @@
 
     python tests/bench_amp.py [--rounds N] [--device cpu|cuda] [--apex FOLDER]
 
-Each loop lives in a process of its own and they take turns within a round, so a machine whose speed drifts slows both;
-the ratio is the median over the rounds.  ``--apex`` is a checkout of NVIDIA/apex at tag 25.04: its own amp is timed
-as well, where it runs (on CUDA; on the CPU it refuses).  Bar: at most 2 per cent slower than by hand.
+Each loop lives in a process of its own, and they take turns within a round, so that a machine whose speed drifts
+slows both; the ratio is the median over the rounds.  ``--apex`` is a checkout of NVIDIA/apex at tag 25.04: its own
+amp is timed as well, where it runs (on CUDA; on the CPU it refuses).  Bar: at most 2 per cent slower than by hand.
 """
 
 import argparse
@@ -130,9 +130,11 @@ def main() -> int:
         for name in list(pipes) if number % 2 else list(pipes)[::-1]:
             pipes[name].send(True)
             seconds[name].append(pipes[name].recv())
+    for pipe in pipes.values():
+        pipe.send(False)
     first = seconds["by hand, torch.amp"]
     print(
-        f"a step of 4.8 million parameters on {given.device}, {given.rounds} rounds of {STEPS[given.device]} steps in turn"
+        f"a step of 4.8 million parameters on {given.device}, {given.rounds} rounds of {STEPS[given.device]} in turn"
     )
     ratios = {}
     for name, taken in seconds.items():

@@ -1,7 +1,7 @@
 """apex's own amp tests, run against the kit's replacement: python tests/conformance_apex.py APEX [--device cuda]
 
-APEX is a checkout of github.com/NVIDIA/apex at tag 25.04; nothing of it is kept.  On the CPU the names of CUDA's types
-and devices are mapped to the CPU's in a copy; the tests are otherwise as they were written.
+APEX is a checkout of github.com/NVIDIA/apex at tag 25.04; nothing of it is kept.  On the CPU the names of CUDA's
+types and devices are mapped to the CPU's in a copy; the tests are otherwise as they were written.
 """
 
 import argparse

@@ -258,7 +258,7 @@ def _wrapper(function: Function, autocast: Autocast, cast: Callable[[torch.Tenso
     def one(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             return cast(value) if autocast.active(value.device.type) else value
-        if type(value) in (list, tuple):
+        if type(value) in (list, tuple) and _floating(value):  # apex leaves a list that holds anything else
             return type(value)([one(v) for v in value])
         return value
 
@@ -269,6 +269,12 @@ def _wrapper(function: Function, autocast: Autocast, cast: Callable[[torch.Tenso
         return function(*[one(value) for value in args], **kwargs)
 
     return wrapper
+
+
+def _floating(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_floating, value))
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:

@@ -100,13 +100,7 @@ def _process_optimizer(optimizer: Any, properties: Any) -> None:
     if hasattr(optimizer, "_amp_stash"):
         raise RuntimeError("A given optimizer should only be passed through amp.initialize once.")
     optimizer._amp_stash = AmpOptimizerState(bool(properties.master_weights))
-    for method in (
-        _lazy_init_maybe_master_weights,
-        _amp_lazy_init,
-        _prepare_amp_backward,
-        _post_amp_backward,
-        _master_params_to_model_params,
-    ):
+    for method in _METHODS:
         setattr(optimizer, method.__name__, MethodType(method, optimizer))
     add_param_group = optimizer.add_param_group
 
@@ -233,3 +227,12 @@ def _master_params_to_model_params(self: Any) -> None:
     stash = self._amp_stash
     if stash.all_fp16_params:
         torch._foreach_copy_(stash.all_fp16_params, stash.all_fp32_from_fp16_params)
+
+
+_METHODS = (
+    _lazy_init_maybe_master_weights,
+    _amp_lazy_init,
+    _prepare_amp_backward,
+    _post_amp_backward,
+    _master_params_to_model_params,
+)
