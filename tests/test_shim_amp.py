@@ -233,6 +233,16 @@ def test_registered_functions_have_the_last_word(amp: Any) -> None:
     assert torch.bmm is before
 
 
+def test_what_a_script_adds_to_the_lists_is_heeded(amp: Any) -> None:
+    from apex.amp.lists import functional_overrides, torch_overrides
+
+    functional_overrides.FP32_FUNCS.append("relu")
+    torch_overrides.FP16_FUNCS.append("sin")
+    amp.init()
+    assert F.relu(torch.ones(2, dtype=torch.half)).dtype == torch.float32
+    assert torch.sin(torch.ones(2)).dtype == torch.float16
+
+
 def test_casts_are_of_one_thread(amp: Any) -> None:
     amp.init()
     found: list[Any] = []

@@ -29,11 +29,12 @@ _CUDA_HAS = frozenset(
     "soft_margin_loss triplet_margin_loss acos asin cosh erfinv exp expm1 log log10 log2 reciprocal rsqrt sinh tan "
     "pow __pow__ __rpow__ cumprod cumsum dist norm prod sum renorm".split()
 )
-# What autocast runs in half precision everywhere.  The rest of apex's lists it knows on CUDA only.
+# What autocast runs in half precision everywhere, and on CUDA besides.
 _ALL_HAVE = frozenset(
     "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear addmm matmul mm addbmm baddbmm "
     "bmm __matmul__".split()
 )
+_CUDA_HALVES = _ALL_HAVE | frozenset("conv_tbc prelu addmv addr mv".split())
 # Native type promotion, or autocast, widens these by itself; the rest of apex's CASTS refuses mixed arguments.
 # In place, apex makes a float32 tensor of a half one and a float32 one; torch would stay in half precision.
 _WIDENED = frozenset("addcdiv addcmul bilinear cross dot equal __iadd__ __isub__ __imul__ __itruediv__".split())
@@ -182,7 +183,7 @@ def install(autocast: Autocast, patches: Patches, allow_banned: bool) -> None:
     for lists in (functional_overrides, torch_overrides, tensor_overrides):
         owner = lists.MODULE
         for name in dict.fromkeys(lists.FP16_FUNCS):
-            if hasattr(owner, name) and not (only_cuda or name in _ALL_HAVE):
+            if hasattr(owner, name) and name not in (_CUDA_HALVES if only_cuda else _ALL_HAVE):
                 patches.wrap(owner, name, lambda function: half(function, autocast))
         for name in dict.fromkeys(lists.FP32_FUNCS):
             if hasattr(owner, name) and not (only_cuda and name in _CUDA_HAS):
