@@ -60,16 +60,16 @@ _LATER = {
     "undo": ("kit.repair", "undo"),
     "wheel": ("kit.wheels", "wheels"),
     "reproduce": ("kit.throwaway", "reproduce"),
+    "shims": ("kit.shims", ""),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name == "shims":
-        return importlib.import_module("kit.shims")
     if name not in _LATER:
         raise AttributeError(f"module 'kit' has no attribute {name!r}")
     module, function = _LATER[name]
-    return getattr(importlib.import_module(module), function)
+    loaded = importlib.import_module(module)
+    return getattr(loaded, function) if function else loaded
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -353,6 +353,11 @@ class Facts(Record):
     unread: tuple[Unread, ...] = ()
     attempt: Optional[Attempt] = None
 
+    def replacement(self, package: str) -> "Optional[Distribution]":
+        """The kit's own replacement of a package (kit.shims), installed in its place or beside it."""
+        beside, there = self.distribution(f"kit-graft-{package}"), self.distribution(package)
+        return beside or (there if there is not None and there.version.endswith("+kit") else None)
+
     def distribution(self, name: str) -> Optional[Distribution]:
         """The first complete distribution of this name on the import path, as ``importlib.metadata`` takes it."""
         key = normalise(name)

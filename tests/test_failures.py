@@ -745,6 +745,8 @@ def near_misses():
     yield "PyPI's apex has its own page", failure("apex-wrong-package").example(), "apex-amp-removed"
     yield "apex with its libraries", with_apex(gpu, APEX, APEX_LIBRARIES), "apex-extension-missing"
     yield "PyPI's apex needs no libraries", failure("apex-wrong-package").example(), "apex-extension-missing"
+    other = (Probe("torch", 0), Probe("apex", 1, "ImportError: cannot import name 'x' from 'torchvision.ops'"))
+    yield "an import that names another package", change(with_apex(cpu, APEX), probes=other), "apex-version-mismatch"
     ours = with_distribution(with_apex(gpu, APEX, ()), "kit-graft-apex", "0.1")
     yield "the kit's own replacement", ours, "apex-version-mismatch"
     yield "the kit's own replacement needs no libraries", ours, "apex-extension-missing"

@@ -440,7 +440,7 @@ def test_a_step_for_a_person_is_refused_before_anything(bench):
         (("conda", "install", "x"), "for a person"),
         ((python, "-m", "pip", "install", "-r", "x.txt"), "cannot be undone"),
         ((python, "-m", "pip", "install", "--target", "/x", "y"), "cannot be undone"),
-        (("mv", "/home/<user>/work/torch.py", "/tmp/x"), "not a whole path"),
+        (("mv", "/home/<user>/project/torch.py", "/tmp/aside"), "not a whole path"),
     ):
         with pytest.raises(KitError, match=said):
             run(bench, step(*argv), confirm=NEVER)

@@ -114,8 +114,8 @@ def test_a_folder_that_stands_in_front_is_named() -> None:
 
         from kit.facts import Module
 
-        front = Module("apex", "package", "/work/apex", "/work", None, ("__init__.py", "views.py"))
-        with pytest.raises(kit.KitError, match="/work/apex stands in front of what is installed; rename it"):
+        front = Module("apex", "package", "/project/apex", "/project", None, ("__init__.py", "views.py"))
+        with pytest.raises(kit.KitError, match="/project/apex stands in front of what is installed; rename it"):
             installed.distribution(replace(facts, modules=(front,)), shim, cover=True)
 
 

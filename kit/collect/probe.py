@@ -31,10 +31,9 @@ def doubts(facts: Facts) -> list[str]:
     if torch is None:
         return []
     doubtful = [import_name(e) for e in facts.extensions if _doubtful(e, facts)]
-    apex, dist = facts.module("apex"), facts.distribution("apex")
-    if apex is not None and "amp" in apex.children and not (dist is not None and dist.version.endswith("+kit")):
-        doubtful.append("apex")  # from the times of an older torch
-    names = list(dict.fromkeys(name for name in doubtful if name))
+    names = [name for name in doubtful if name]
+    if "apex" not in names and _old_apex(facts):
+        names.append("apex")
     lacking = [d for d in facts.distributions if d.key == "torch" and contradicts(d.requires, facts)]
     if names or torch.damaged or lacking or _mixed(facts) or causes.cause_in_torch(torch):
         return ["torch", *names]
@@ -71,6 +70,15 @@ def _doubtful(extension: Extension, facts: Facts) -> bool:
     # The age of files is a doubt only where they were not read themselves.
     read = bool(torch.binaries) and all(binary.loads is not None for binary in extension.binaries)
     return extension.older_than_torch and not read
+
+
+def _old_apex(facts: Facts) -> bool:
+    """Whether an apex with amp, all of which are from before May 2025, may be older than torch allows.  Its Python
+    files are of the time of its libraries: where those were read and load, so does it."""
+    module, extension = facts.module("apex"), facts.extension("apex")
+    if module is None or "amp" not in module.children or facts.replacement("apex"):
+        return False
+    return extension is None or not extension.binaries or not all(binary.loads for binary in extension.binaries)
 
 
 def _mixed(facts: Facts) -> bool:

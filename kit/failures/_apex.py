@@ -1,18 +1,11 @@
-"""The ways out that the failures of apex share, and what tells the kit's own apex from the others."""
+"""What the failures of apex share: the ways out, and how its libraries and its age are told."""
 
 from kit.facts import Facts
 from kit.findings import Cost, Fix
 from kit.published import pip, shim
 
 # What the import of an apex says that is of another time than torch.
-GONE = r"No module named 'torch\.|module 'torch[\w.]*' has no attribute|cannot import name '\w+' from 'torch"
-GRAFT = "kit-graft-apex"  # the kit's apex.amp beside an installed apex
-
-
-def is_ours(facts: Facts) -> bool:
-    """Whether the kit's replacement is installed: it is what it should be."""
-    dist = facts.distribution("apex")
-    return facts.distribution(GRAFT) is not None or (dist is not None and dist.version.endswith("+kit"))
+GONE = r"No module named 'torch\.|(module|cannot import name '\w+' from) 'torch(\.[\w.]+)?'"
 
 
 def lacks_libraries(facts: Facts) -> bool:

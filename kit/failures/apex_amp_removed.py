@@ -33,7 +33,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kit.facts import Distribution, Extension, Facts, Module
-from kit.failures._apex import is_ours, replacement, uninstall
+from kit.failures._apex import replacement, uninstall
 from kit.failures._place import Place
 from kit.failures.apex_wrong_package import is_pyramid
 from kit.findings import Cost, Finding, Fix
@@ -53,7 +53,7 @@ def find(facts: Facts) -> Iterator[Finding]:
     module = facts.module("apex")
     if module is None or module.kind == "namespace" or module.distribution is None or is_pyramid(module):
         return
-    if {"amp", "amp.py"} & set(module.children) or is_ours(facts):
+    if {"amp", "amp.py"} & set(module.children) or facts.replacement("apex"):
         return
     transformers = facts.distribution("transformers")
     asks = transformers is not None and numbers(transformers.version) <= numbers(LAST_TRANSFORMERS_WITH_AMP)

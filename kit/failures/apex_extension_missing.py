@@ -29,7 +29,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from kit.facts import Distribution, Extension, Facts, Module
-from kit.failures._apex import is_ours, lacks_libraries, replacement, uninstall
+from kit.failures._apex import lacks_libraries, replacement, uninstall
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
 from kit.published import pip
@@ -44,7 +44,7 @@ PYTHON_PART = {"normalization", "optimizers", "multi_tensor_apply"}
 
 def find(facts: Facts) -> Iterator[Finding]:
     module, extension = facts.module("apex"), facts.extension("apex")
-    if module is None or not PYTHON_PART & set(module.children) or is_ours(facts):
+    if module is None or not PYTHON_PART & set(module.children) or facts.replacement("apex"):
         return
     libraries = extension.libraries if extension else ()
     if not lacks_libraries(facts):

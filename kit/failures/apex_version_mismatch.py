@@ -3,13 +3,14 @@
 What it means
 -------------
 apex is tied to torch's internals.  An apex of before 2023 imports ``torch._six``, which torch 2.0 removed.  The last
-apex with amp (25.04) imports; but with today's torch its O1 stops with ``IndexError: tuple index out of range`` as
-soon as a weight is used twice in a forward pass (tied embeddings, siamese nets, recurrent cells), because its cache
-of cast weights looks for a second parent in the graph, which a cast no longer has.
+apex with amp (25.04) imports; but with torch 2.13 (older ones were not tried) its O1 stops with ``IndexError: tuple
+index out of range`` as soon as a weight is used twice in a forward pass (tied embeddings, siamese nets, recurrent
+cells), because its cache of cast weights looks for a second parent in the graph, which a cast no longer has.
 
 How it is found
 ---------------
-Importing apex in a child process names a part of torch that is not there.  For the second: the installed apex has its
+Importing apex in a child process names a part of torch that is not there; that is tried where no library of apex
+shows that it fits.  For the second: the installed apex has its
 own ``amp`` and torch is 2.0 or newer; that is only a note, for code that uses no weight twice is not concerned.
 
 Example
@@ -23,7 +24,8 @@ apex back.  Or build an apex that fits this torch, which since May 2025 has no a
 
 Known limits
 ------------
-Whether a model uses a weight twice is not looked at.
+Whether a model uses a weight twice is not looked at.  An apex of old Python files whose libraries were compiled for
+this torch is not tried.
 """
 
 import dataclasses
@@ -31,7 +33,7 @@ import re
 from collections.abc import Iterator
 
 from kit.facts import Distribution, Facts, Module, Probe
-from kit.failures._apex import GONE, is_ours, lacks_libraries, replacement, uninstall
+from kit.failures._apex import GONE, lacks_libraries, replacement, uninstall
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
 from kit.gpus import numbers
@@ -44,7 +46,7 @@ INSTEAD = "An older torch only to get torch._six back would break what needs the
 
 def find(facts: Facts) -> Iterator[Finding]:
     module, torch = facts.module("apex"), facts.torch
-    if module is None or torch is None or module.kind == "namespace" or is_ours(facts):
+    if module is None or torch is None or module.kind == "namespace" or facts.replacement("apex"):
         return
     probe, dist = facts.probe("apex"), facts.distribution("apex")
     evidence = [f"{dist.path.rpartition('/')[2]}: apex {dist.version}"] if dist is not None else []

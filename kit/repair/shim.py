@@ -1,10 +1,10 @@
 """A shim for an environment as a repair: installed with a journal, and taken back with what it displaced."""
 
-from typing import Callable, Optional
+from typing import Optional
 
 from kit.collect import collect
+from kit.diagnose import diagnose
 from kit.errors import KitError
-from kit.facts import Facts
 from kit.findings import Cost, Findings
 from kit.published import pip
 from kit.published import shim as switch
@@ -13,7 +13,7 @@ from kit.repair.installer import choose
 from kit.repair.journal import journals
 from kit.repair.plan import Plan, Step
 from kit.shims import ALL, Shim, Shims, State, find
-from kit.shims.installed import distribution, grafting, place
+from kit.shims.installed import distribution, place
 
 
 def enable(
@@ -26,23 +26,30 @@ def enable(
     shim, facts = find(name), collect(python, probes=False)
     distribution(facts, shim, cover)  # or the reason why not
     why = f"Have `import {name}` find the kit's replacement, in every process of this environment"
-    return _apply(_step(shim, "use-replacement", why, switch(facts, name, cover)), facts, progress)
+    argv = switch(facts, name, cover)
+    found = [finding for finding in diagnose(facts) if finding.severity != "note"]
+    # Where a finding asks for the shim, this is its repair, and the finding has to be gone.
+    mended = next((f for f in found if f.package == shim.package and any(fix.argv == argv for fix in f.fix)), None)
+    step = _step(shim, "use-replacement", why, argv, mended.failure if mended else "")
+    left = tuple(finding for finding in found if finding is not mended)
+    return apply(Plan(facts, (step,), left), lambda plan: True, progress)
 
 
 def disable(name: str, python: Optional[str] = None, progress: Optional[Progress] = None) -> Receipt:
     """Take the shim out of the environment; what it displaced is back.  KitError where it is not installed."""
     shim, facts = find(name), collect(python, probes=False)
-    if place(facts, shim) != "shim":
+    installed = facts.replacement(shim.package)
+    if installed is None:
         raise KitError(f"the shim {name} is not installed in this environment")
     for journal in reversed(journals(choose(facts.python.executable).root)):
         begun = [event for event in journal.events() if event["event"] == "begin"]
         argvs = [step["argv"][:4] for event in begun for step in event["steps"]]
         if journal.state == "applied" and argvs == [["kit", "shim", "enable", name]]:
             return undo(journal.folder)
-    grafted = facts.distribution(grafting(shim)) is not None
-    argv = pip(facts, "uninstall", "--yes", grafting(shim) if grafted else shim.package)
+    argv = pip(facts, "uninstall", "--yes", installed.key)
     step = _step(shim, "uninstall-package", f"Uninstall the shim {name}", argv)
-    return _apply(step, facts, progress, examine=lambda python: Findings(facts, ()))  # what it hid is back: as wished
+    back = Findings(facts, ())  # what it hid is back, as wished
+    return apply(Plan(facts, (step,)), lambda plan: True, progress, examine=lambda python: back)
 
 
 def states(python: Optional[str] = None) -> Shims:
@@ -55,14 +62,5 @@ def states(python: Optional[str] = None) -> Shims:
     return Shims(tuple(found))
 
 
-def _step(shim: Shim, kind: str, why: str, argv: tuple[str, ...]) -> Step:
-    return Step("", shim.package, kind, why, argv, {}, "changes-environment", Cost(seconds=5))
-
-
-def _apply(
-    step: Step, facts: Facts, progress: Optional[Progress], examine: Optional[Callable[[str], Findings]] = None
-) -> Receipt:
-    from kit.diagnose import diagnose
-
-    there = tuple(finding for finding in diagnose(facts) if finding.severity != "note")
-    return apply(Plan(facts, (step,), there), lambda plan: True, progress, examine=examine)
+def _step(shim: Shim, kind: str, why: str, argv: tuple[str, ...], failure: str = "") -> Step:
+    return Step(failure, shim.package, kind, why, argv, {}, "changes-environment", Cost(seconds=5))

@@ -27,10 +27,7 @@ logging.getLogger(__name__).warning(
 
 def place(facts: Facts, shim: Shim) -> str:
     """What stands where the shim would in an environment: a kind of :class:`kit.shims.State`."""
-    if facts.distribution(grafting(shim)) is not None:
-        return "shim"
-    dist = facts.distribution(shim.package)
-    if dist is not None and dist.version == shim.version:
+    if facts.replacement(shim.package) is not None:
         return "shim"
     module = facts.module(shim.package)
     if module is None:

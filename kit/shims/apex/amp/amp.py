@@ -76,6 +76,8 @@ def init(
 
     Parameters
     ----------
+    enable_caching, verbose
+        Without effect: no cast is kept, and autocast does not list what it casts.
     allow_banned
         Run ``F.binary_cross_entropy`` in float32 rather than refuse it in half precision.
     devices, dtype

@@ -4,6 +4,7 @@
 scaled block, and refuses float16 gradients, which O3 has.  Their states convert into one another below.
 """
 
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Optional, Union
 
@@ -33,9 +34,10 @@ class LossScaler:
         min_loss_scale: Optional[float] = None,
         max_loss_scale: float = 2.0**24,
     ) -> None:
+        if scale_factor != 2.0:
+            warnings.warn("scale_factor has no effect, in apex neither: the loss scale changes by 2", stacklevel=3)
         self.dynamic = loss_scale == "dynamic"
         self._loss_scale = min(max_loss_scale, init_scale) if self.dynamic else float(loss_scale)
-        self._scale_factor = scale_factor
         self._scale_seq_len = scale_window
         self._min_loss_scale = min_loss_scale
         self._max_loss_scale = max_loss_scale
@@ -123,14 +125,14 @@ class LossScaler:
         if self.dynamic and not self._has_overflow:
             self._has_overflow = any(bool(found) for found in self._found.values())
         if self._has_overflow and self.dynamic:
-            self._loss_scale /= self._scale_factor
+            self._loss_scale /= 2.0
             if self._min_loss_scale:
                 self._loss_scale = max(self._min_loss_scale, self._loss_scale)
             self._unskipped = 0
             return True
         self._unskipped += 1
         if self.dynamic and self._unskipped == self._scale_seq_len:
-            self._loss_scale = min(self._max_loss_scale, self._loss_scale * self._scale_factor)
+            self._loss_scale = min(self._max_loss_scale, self._loss_scale * 2.0)
             self._unskipped = 0
         return False
 

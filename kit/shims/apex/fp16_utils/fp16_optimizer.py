@@ -1,13 +1,13 @@
 """``apex.fp16_utils.FP16_Optimizer``: an optimizer that works on float32 copies of a float16 model's parameters."""
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import chain
 from typing import Any, Optional, Union
 
 import torch
 from torch import Tensor
 
+from ..amp.scaler import LossScaler
 from .fp16util import clip_grad_norm, master_params_to_model_params
 
 _SCALER_FIELDS = ("_loss_scale", "_unskipped", "_scale_seq_len", "_min_loss_scale", "_max_loss_scale", "dynamic")
@@ -45,7 +45,7 @@ class FP16_Optimizer:
         self.all_fp32_from_fp32_params = list(chain.from_iterable(self.fp32_from_fp32_groups))
         self.optimizer.load_state_dict(self.optimizer.state_dict())  # casts a state that exists to float32
         self.dynamic_loss_scale = dynamic_loss_scale
-        self.loss_scaler = _Scaler(
+        self.loss_scaler = LossScaler(
             "dynamic" if dynamic_loss_scale else static_loss_scale, **(dynamic_loss_args or {})
         )
         self.overflow = False
@@ -117,10 +117,9 @@ class FP16_Optimizer:
             if param.grad is not None:
                 incoming.append(param.grad)
                 outgoing.append(param.grad)
-        found = self.loss_scaler.dynamic and _any_not_finite(incoming)
-        for source, target in zip(incoming, outgoing):
-            target.copy_(source).mul_(1.0 / self.loss_scaler.loss_scale())
-        self.overflow = self.loss_scaler.update_scale(found)
+        self.loss_scaler.clear_overflow_state()
+        self.loss_scaler.unscale(incoming, outgoing)
+        self.overflow = self.loss_scaler.update_scale()
 
     def clip_master_grads(self, max_norm: float, norm_type: float = 2) -> Union[Tensor, int]:
         """Clip the masters' gradients together; returns their norm before it, or -1 after an overflow."""
@@ -223,50 +222,3 @@ class FP16_Optimizer:
     @param_groups.setter
     def param_groups(self, value: Any) -> None:
         self.optimizer.param_groups = value
-
-
-class _Scaler:
-    """The loss scale: a constant, or halved at an overflow and doubled after ``scale_window`` steps without one.
-
-    The names of its attributes are those of apex.amp's LossScaler, which apex uses here.
-    """
-
-    def __init__(
-        self,
-        loss_scale: Any,
-        init_scale: float = 2.0**16,
-        scale_factor: float = 2.0,
-        scale_window: int = 2000,
-        min_loss_scale: Optional[float] = None,
-        max_loss_scale: float = 2.0**24,
-    ) -> None:
-        if scale_factor != 2.0:
-            warnings.warn("scale_factor has no effect, in apex neither: the loss scale changes by 2", stacklevel=3)
-        self.dynamic = loss_scale == "dynamic"
-        self._loss_scale: float = min(max_loss_scale, init_scale) if self.dynamic else loss_scale
-        self._min_loss_scale = min_loss_scale
-        self._max_loss_scale = max_loss_scale
-        self._scale_seq_len = scale_window
-        self._unskipped = 0
-
-    def loss_scale(self) -> float:
-        return self._loss_scale
-
-    def update_scale(self, overflow: bool) -> bool:
-        """Count one step; returns whether it is to be skipped."""
-        if overflow:
-            self._loss_scale = max(self._min_loss_scale or 0.0, self._loss_scale / 2.0)
-            self._unskipped = 0
-            return True
-        self._unskipped += 1
-        if self.dynamic and self._unskipped == self._scale_seq_len:
-            self._loss_scale = min(self._max_loss_scale, self._loss_scale * 2.0)
-            self._unskipped = 0
-        return False
-
-
-def _any_not_finite(tensors: Sequence[Tensor]) -> bool:
-    if not tensors:
-        return False
-    device = tensors[0].device
-    return not bool(torch.stack([torch.isfinite(t).all().to(device) for t in tensors]).all())
