@@ -940,6 +940,12 @@ def test_a_file_that_does_not_load_is_a_doubt():
     read = with_core(extension(older, binaries=(binary("torch_scatter/_scatter_cpu.so"),)), loads=True)
     assert doubts(read) == []  # it is old, and fits all the same
     assert doubts(extension(read, binaries=(binary("x.so", loads=None, python_tag="abi3"),))) == []
+    apex = with_apex(gpu_machine(), APEX, APEX_LIBRARIES)
+    assert doubts(apex) == ["torch", "apex"], "its libraries were not read"
+    (*others, last) = apex.extensions
+    fits = dataclasses.replace(last, binaries=(binary("amp_C.so", loads=True, python_tag="abi3"),))
+    assert doubts(change(apex, extensions=(*others, fits))) == [], "a healthy environment is not asked"
+    assert doubts(with_distribution(apex, "kit-graft-apex", "0.1")) == []
 
 
 def test_where_no_file_is_for_this_torch_the_import_tells():
