@@ -591,13 +591,16 @@ def shims_text(shims: Any) -> str:
     lines = []
     for shim, at in shims.rows:
         lines += [f"{shim.name}: {_PLACES[at.kind]}" + (f" ({at.path})" if at.path else "")]
-        lines += [_wrap(shim.replaces + ".", "  "), _wrap(shim.costs, "  ")]
+        lines += [_wrap(f"The kit has {shim.replaces}. {shim.costs}", "  ")]
     return "\n".join(lines)
 
 
 def shims_html(shims: Any) -> str:
     rows = [
-        (shim.name, f"{_PLACES[at.kind]}{f' ({at.path})' if at.path else ''}. {shim.replaces}. {shim.costs}")
+        (
+            shim.name,
+            f"{_PLACES[at.kind]}{f' ({at.path})' if at.path else ''}. The kit has {shim.replaces}. {shim.costs}",
+        )
         for shim, at in shims.rows
     ]
     return _section(_table(rows))
