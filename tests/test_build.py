@@ -185,6 +185,58 @@ def test_each_file_is_compiled_once(place, cache, tmp_path):
     assert sum("-shared" in call for call in calls) == 1
 
 
+PARTS = """
+    from setuptools import Extension, setup
+    names = ["tiny.cpp", "part/one.cpp", "part/two.cpp"]
+    setup(name="tiny", version="1.0", ext_modules=[Extension("tiny", names, extra_compile_args=["-DONE=1"])])
+"""
+HELPER = "static int helper() { return NUMBER; }\nint name() { return helper() + ONE; }\n"
+
+
+@pytest.mark.parametrize(
+    ("jobs", "clash", "compiled"),
+    [
+        (1, False, [["one.cpp", "tiny.cpp", "two.cpp"]]),
+        (2, False, [["one.cpp", "two.cpp"], ["tiny.cpp"]]),
+        (3, False, [["one.cpp"], ["tiny.cpp"], ["two.cpp"]]),
+        (1, True, [["one.cpp"], ["one.cpp", "tiny.cpp", "two.cpp"], ["tiny.cpp"], ["two.cpp"]]),
+    ],
+)
+def test_files_of_one_library_are_compiled_as_one_where_compilers_are_few(
+    place, cache, tmp_path, monkeypatch, jobs, clash, compiled
+):
+    monkeypatch.setattr(toolchain, "how_many", lambda env: jobs)
+    record = f"""
+        case "$*" in *" -c - "*) cat > {tmp_path}/unit.$$; exec g++ "$@" < {tmp_path}/unit.$$;; esac
+        case "$*" in *.cpp*) echo "$*" > {tmp_path}/file.$$;; esac
+        exec g++ "$@"
+        """
+    compiler = script(tmp_path / "c++", record)
+    files = {"tiny.cpp": "int one(); int two();\n" + TINY.replace("VALUE", "one() + two()")}
+    folder = project(tmp_path / "tiny", textwrap.dedent(PARTS), **files)
+    (folder / "part").mkdir()
+    (folder / "part" / "number.h").write_text("#define NUMBER 20\n")  # found beside the file that includes it
+    for name in ("one", "two"):
+        text = HELPER.replace("name", name).replace("helper", "helper" if clash else f"helper_{name}")
+        (folder / "part" / f"{name}.cpp").write_text('#include "number.h"\n' + text)
+    env = {**os.environ, "CC": str(compiler), "CXX": str(compiler)}
+    made = build("tiny", "1.0", str(place.python), str(cache), source=str(folder), env=env)
+    assert tried(made.path, "import tiny; print(tiny.value())") == "42"
+    texts = [file.read_text() for pattern in ("unit.*", "file.*") for file in tmp_path.glob(pattern)]
+    asked = [sorted(re.findall(r"(\w+\.cpp)", text)) for text in texts]
+    assert sorted(names for names in asked if names) == compiled
+    assert ("do not compile as one" in (Path(made.path).parent / "build.log").read_text()) == clash
+
+
+def test_files_compiled_as_one_are_named_in_messages_as_ever(place, cache, tmp_path):
+    files = {"tiny.cpp": "const char *where();\n" + TINY.replace("FromLong(VALUE)", "FromLong(where()[0])")}
+    files["other.cpp"] = "const char *where() { return __FILE__; }\n"
+    setup = SETUP.replace('["tiny.c"]', '["tiny.cpp", "other.cpp"]')
+    source = str(project(tmp_path / "tiny", setup, **files))
+    made = build("tiny", "1.0", str(place.python), str(cache), source=source, env={**os.environ, "MAX_JOBS": "1"})
+    assert tried(made.path, "import tiny; print(chr(tiny.value()))") == "o"  # other.cpp, not /some/folder/other.cpp
+
+
 def test_a_project_that_compiles_in_its_own_way_is_built_in_its_own_way(place, cache, tmp_path):
     setup = """
         from setuptools import Extension, setup

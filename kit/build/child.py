@@ -8,10 +8,12 @@ forked process whose compiler writes down what it is told to run; these commands
 extensions; then ``build_ext`` does its work as ever, and takes an object file that is there already instead of
 compiling it.  Where anything cannot be done ahead it is done then, in the usual way: the rehearsal changes no result.
 
-Two things differ from a plain build, neither of them in the code that comes out.  The debug information that Python's
-own flags ask for (``-g``) is not written; for torch's headers that is half the time, and most of these packages strip
-it.  And gcc is told not to collect its garbage before it holds 1.5 GB, which spares an eighth.  A precompiled header
-was measured and left out: of torch's headers it takes 67 s and 790 MB, and saves 12 s a file.
+Three things differ from a plain build.  The debug information that Python asks for (``-g``) is not written; for torch's
+headers that is half the time, and most of these packages strip it.  gcc is told not to collect its garbage before it
+holds 1.5 GB, which spares an eighth.  And where files outnumber the compilers, C++ files of one library that are
+compiled with the same flags are compiled as one, as in CMake's unity builds: torch's headers, read and instantiated
+once, are most of each (of torch-scatter 84 s instead of 62 + 78).  What does not compile as one is compiled file by
+file.  A precompiled header was measured and left out: it takes 67 s and 790 MB, and saves 12 s a file.
 
 Standard library, and the setuptools of the environment.  Nothing of the kit is imported.
 """
@@ -33,7 +35,11 @@ from typing import Any, Callable, Optional
 
 SPARE = ["--param=ggc-min-expand=1000", "--param=ggc-min-heapsize=1500000"]
 NO_MEMORY = re.compile(rb"\bKilled\b|out of memory|memory exhausted|Cannot allocate memory|signal 9\b", re.IGNORECASE)
+CXX = (".cpp", ".cc", ".cxx", ".C")
 USUAL_COMMANDS = ("setuptools.", "distutils.", "torch.utils.cpp_extension", "Cython.")
+
+
+Unit = list[dict[str, Any]]  # compile commands that are run as one
 
 
 def say(text: str) -> None:
@@ -146,43 +152,69 @@ class Ahead:
 
     def compile(self, written: "list[dict[str, Any]]") -> None:
         """Run these commands, ``jobs`` at a time, the long ones first; exit where one fails."""
-        waiting = sorted({tuple(row["argv"]): row for row in written}.values(), key=length)
-        total, cuda = len(waiting), sum(source(row["argv"]).endswith(".cu") for row in waiting)
+        rows = list({tuple(row["argv"]): row for row in written}.values())
+        total, cuda = len(rows), sum(source(row["argv"]).endswith(".cu") for row in rows)
+        waiting = sorted(units(rows, most=-(-total // self.jobs)), key=length)
         say(f"kit: 0 of {total} files compiled, {cuda} of them CUDA, {self.jobs} at once")
-        running: list[tuple[subprocess.Popen[bytes], dict[str, Any], str]] = []
-        finished = 0
+        running: list[tuple[subprocess.Popen[bytes], Unit, str]] = []
+        started = finished = 0
         try:
             while waiting or running:
                 while waiting and len(running) < self.jobs:
-                    row = waiting.pop()
-                    target = os.path.join(self.work, f"{total - len(waiting)}.o")
-                    argv = self.quick(row["argv"], target)
-                    with open(target + ".log", "wb") as log:
-                        process = subprocess.Popen(argv, cwd=row["cwd"], env=row["env"], stdout=log, stderr=log)
-                    running.append((process, row, target))
+                    unit = waiting.pop()
+                    started += 1
+                    target = os.path.join(self.work, f"{started}.o")
+                    running.append((self.start(unit, target), unit, target))
                 time.sleep(0.02)
                 for job in [job for job in running if job[0].poll() is not None]:
                     running.remove(job)
-                    finished += 1
-                    self.finish(*job, f"kit: {finished} of {total} files compiled")
+                    if self.finish(*job):
+                        finished += len(job[1])
+                        say(f"kit: {finished} of {total} files compiled")
+                    elif len(job[1]) > 1:
+                        waiting += [[row] for row in job[1]]
         finally:
             for process, *_ in running:
                 process.kill()
                 process.wait()
 
-    def finish(self, process: "subprocess.Popen[bytes]", row: Any, target: str, words: str) -> None:
+    def start(self, unit: "Unit", target: str) -> "subprocess.Popen[bytes]":
+        """The compiler at work on ``unit``: one file as it was to be compiled, or several, one after the other."""
+        row, argv = unit[0], self.quick(unit[0]["argv"], target)
+        text = "".join(f'#include "{source(row["argv"])}"\n' for row in unit)
+        with open(target + ".log", "wb") as log, open(target + ".in", "w+", encoding="utf-8") as stdin:
+            if len(unit) > 1:
+                stdin.write(text)
+                stdin.seek(0)  # from standard input paths and __FILE__ are what they are for one file
+                argv = from_stdin(argv)
+            return subprocess.Popen(argv, cwd=row["cwd"], env=row["env"], stdin=stdin, stdout=log, stderr=log)
+
+    def finish(self, process: "subprocess.Popen[bytes]", unit: "Unit", target: str) -> bool:
+        """Is ``unit`` compiled?  Exits where its only file has an error; for lack of memory it is left to the end."""
         with open(target + ".log", "rb") as log:
             said = log.read()
-        say(" ".join(row["argv"]))
-        sys.stdout.buffer.write(said if not said or said.endswith(b"\n") else said + b"\n")
-        if process.returncode == 0 and os.path.isfile(target):
-            self.done[tuple(row["argv"])] = target
-            return say(words)
-        if process.returncode < 0 or NO_MEMORY.search(said):
+        done = process.returncode == 0 and os.path.isfile(target)
+        if done or len(unit) == 1:
+            for row in unit:
+                say(" ".join(row["argv"]))
+            sys.stdout.buffer.write(said if not said or said.endswith(b"\n") else said + b"\n")
+        if done:
+            for row in unit[1:]:  # what is in these files is in the first one's object
+                rest = f"{target}.{len(self.done)}.o"
+                empty = from_stdin(self.quick(row["argv"], rest))
+                subprocess.run(empty, cwd=row["cwd"], env=row["env"], stdin=subprocess.DEVNULL, check=True)
+                self.done[tuple(row["argv"])] = rest
+            self.done[tuple(unit[0]["argv"])] = target
+        elif process.returncode < 0 or NO_MEMORY.search(said):
             self.jobs = 1
-            return say("kit: the compiler was ended, perhaps for lack of memory; this file is compiled again, alone")
-        say(f"error: the compiler ended with status {process.returncode}")
-        raise SystemExit(1)
+            say("kit: the compiler was ended, perhaps for lack of memory; what it did is compiled again, alone")
+        elif len(unit) > 1:
+            names = ", ".join(source(row["argv"]) for row in unit)
+            say(f"kit: {names} do not compile as one; each is compiled by itself")
+        else:
+            say(f"error: the compiler ended with status {process.returncode}")
+            raise SystemExit(1)
+        return done
 
     def quick(self, argv: "list[str]", target: str) -> "list[str]":
         """The same command for the same code, in less time and into a file of our own."""
@@ -216,10 +248,30 @@ def source(argv: "list[str]") -> str:
     return argv[at] if at < len(argv) else ""
 
 
-def length(row: "dict[str, Any]") -> "tuple[bool, int]":
-    """A guess of how long a command takes, for comparing: CUDA before C++, then by size."""
-    file = os.path.join(row["cwd"], source(row["argv"]))
-    return file.endswith(".cu"), os.path.getsize(file) if os.path.isfile(file) else 0
+def from_stdin(argv: "list[str]") -> "list[str]":
+    """The same command for C++ that is read from standard input."""
+    at = argv.index("-c")
+    return [*argv[:at], "-x", "c++", "-c", "-", *argv[at + 2 :]]
+
+
+def units(rows: "list[dict[str, Any]]", most: int) -> "list[Unit]":
+    """The commands, with those brought together that compile C++ with the same flags, at most ``most`` of them."""
+    groups: dict[str, list[Unit]] = {}
+    for row in rows:
+        argv, file = list(row["argv"]), source(row["argv"])
+        argv[argv.index("-c") + 1] = argv[argv.index("-o") + 1] = ""
+        alone = not file.endswith(CXX)
+        found = groups.setdefault(json.dumps([argv, row["cwd"], row["env"], file if alone else ""]), [[]])
+        if len(found[-1]) == most:
+            found.append([])
+        found[-1].append(row)
+    return [unit for found in groups.values() for unit in found]
+
+
+def length(unit: "Unit") -> "tuple[bool, int]":
+    """A guess of how long it takes to compile, for comparing: CUDA before C++, then by size."""
+    files = [os.path.join(row["cwd"], source(row["argv"])) for row in unit]
+    return files[0].endswith(".cu"), sum(os.path.getsize(file) for file in files if os.path.isfile(file))
 
 
 # --- the wheel ------------------------------------------------------------------------------------
