@@ -8,12 +8,13 @@ forked process whose compiler writes down what it is told to run; these commands
 extensions; then ``build_ext`` does its work as ever, and takes an object file that is there already instead of
 compiling it.  Where anything cannot be done ahead it is done then, in the usual way: the rehearsal changes no result.
 
-Three things differ from a plain build.  The debug information that Python asks for (``-g``) is not written; for torch's
-headers that is half the time, and most of these packages strip it.  gcc is told not to collect its garbage before it
-holds 1.5 GB, which spares an eighth.  And where files outnumber the compilers, C++ files of one library that are
-compiled with the same flags are compiled as one, as in CMake's unity builds: torch's headers, read and instantiated
-once, are most of each (of torch-scatter 84 s instead of 62 + 78).  What does not compile as one is compiled file by
-file.  A precompiled header was measured and left out: it takes 67 s and 790 MB, and saves 12 s a file.
+Three things differ from a plain build.  The debug information that Python asks for (``-g``) is not written; for
+torch's headers that is half the time, and most of these packages strip it.  gcc is told not to collect its garbage
+before it holds 1.5 GB, which spares an eighth.  And where files outnumber the compilers, C++ files of one library
+that are compiled with the same flags are compiled as one, as in CMake's unity builds: torch's headers, read and
+instantiated once, are most of each (of torch-scatter 84 s instead of 62 + 78, with 2.5 GB).  What does not compile as
+one is compiled file by file.  A precompiled header was measured and left out: it takes 67 s and 790 MB, and saves
+12 s a file.
 
 Standard library, and the setuptools of the environment.  Nothing of the kit is imported.
 """
@@ -154,7 +155,7 @@ class Ahead:
         """Run these commands, ``jobs`` at a time, the long ones first; exit where one fails."""
         rows = list({tuple(row["argv"]): row for row in written}.values())
         total, cuda = len(rows), sum(source(row["argv"]).endswith(".cu") for row in rows)
-        waiting = sorted(units(rows, most=-(-total // self.jobs)), key=length)
+        waiting = sorted(units(rows, most=-(-total // self.jobs) if self.roomy else 1), key=length)
         say(f"kit: 0 of {total} files compiled, {cuda} of them CUDA, {self.jobs} at once")
         running: list[tuple[subprocess.Popen[bytes], Unit, str]] = []
         started = finished = 0
