@@ -5,12 +5,13 @@ LAB = $(PYTHON) -m kit.lab
 OPTIONS = $(if $(filter no,$(SCATTER)),--no-scatter)
 LAB_OPTIONS = $(if $(filter no,$(BROWSER)),--no-browser) $(if $(PORT),--port $(PORT))
 
-.PHONY: help lab test bench lint clean python
+.PHONY: help lab scatter test bench lint clean python
 
 help:
 	@echo "make lab     make .venv where it is missing, then open JupyterLab on notebooks/00_start_here.ipynb"
 	@echo "             BROWSER=no: print the address, open no browser. PORT=9999. SCATTER=no: without torch-scatter."
-	@echo "make test    the same environment, then everything: pytest, nbval, papermill"
+	@echo "make scatter the same environment, with torch-scatter compiled where the kit's own stands in for it"
+	@echo "make test    the same, then everything: pytest, nbval, papermill"
 	@echo "make bench   run the benchmarks in tests/"
 	@echo "make lint    ruff and mypy"
 	@echo "make clean   remove .venv (compiled wheels stay in the user's cache)"
@@ -18,6 +19,9 @@ help:
 
 lab: python
 	@$(LAB) lab $(LAB_OPTIONS) $(OPTIONS)
+
+scatter: python
+	@$(LAB) scatter
 
 test: python
 	@$(LAB) test $(OPTIONS)

@@ -45,7 +45,8 @@ def _pairs(facts: Facts) -> Iterator[Pair]:
     if torch.metadata_version:
         same = torch.metadata_version.partition("+")[0] == torch.version.partition("+")[0]
         yield Pair("torch's files and metadata", torch.version, torch.metadata_version, same and not torch.damaged)
-    for extension in facts.extensions:
+    compiled = [extension for extension in facts.extensions if facts.replacement(extension.key) is None]
+    for extension in compiled:
         yield _built_for_torch(extension, facts)
         yield _built_for_cuda(extension, facts)
     if torch.cuda and host.driver:
@@ -64,7 +65,7 @@ def _pairs(facts: Facts) -> Iterator[Pair]:
                 f"{gpu.name}, {capability}",
                 served(torch.architectures, capability),
             )
-    for extension in facts.extensions if torch.cuda else ():
+    for extension in compiled if torch.cuda else ():
         yield from _gpu_code(extension, facts)
 
 

@@ -10,16 +10,16 @@ _HELP = "%kit shim list, %kit shim enable NAME [--cover], %kit shim disable NAME
 
 
 def kit(line: str) -> Any:
-    """Switch replacements on and off in this kernel: ``%kit shim enable apex.amp``."""
+    """Switch replacements on and off in this kernel: ``%kit shim enable torch_scatter``."""
     words = shlex.split(line)
     if words == ["shim", "list"]:
         return shims.shims()
     if len(words) >= 3 and words[:2] == ["shim", "enable"] and words[3:] in ([], ["--cover"]):
         shims.enable(words[2], cover=bool(words[3:]))
-        return shims.shims()
+        return shims.shims(words[2])
     if len(words) == 3 and words[:2] == ["shim", "disable"]:
         shims.disable(words[2])
-        return shims.shims()
+        return shims.shims(words[2])
     raise KitError(f"%kit {line}: not understood; there are {_HELP}")
 
 

@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from kit import gpus
 from kit.data import table
-from kit.facts import Extension, Facts
+from kit.facts import Extension, Facts, normalise
 from kit.findings import Cost, Fix
 
 PYTORCH_INDEX = "https://download.pytorch.org/whl/"
@@ -49,6 +49,25 @@ def pip(facts: Facts, *arguments: str) -> tuple[str, ...]:
 def shim(facts: Facts, name: str, cover: bool = False) -> tuple[str, ...]:
     """The command that installs a replacement of the kit's into the environment under test."""
     return ("kit", "shim", "enable", name, "--python", facts.python.executable, *(["--cover"] if cover else []))
+
+
+def replacement(package: str, facts: Facts) -> Optional[Fix]:
+    """use-replacement: the kit's own torch_scatter, in place of what is installed; None for every other package,
+    where torch or Python is too old for it, and where it is there already."""
+    torch = facts.torch
+    if normalise(package) != "torch-scatter" or torch is None or facts.replacement(package) is not None:
+        return None
+    if gpus.numbers(torch.version) < (2, 3) or gpus.numbers(facts.python.version) < (3, 9):
+        return None
+    cover = facts.distribution(package) is not None
+    return Fix(
+        "use-replacement",
+        "Install the kit's torch_scatter, on torch's own operators: nothing to compile, no C++ interface; slower in "
+        "small calls",
+        shim(facts, "torch_scatter", cover),
+        safety="changes-environment",
+        cost=Cost(seconds=5, restart=cover),
+    )
 
 
 def python_minor(facts: Facts) -> str:
@@ -90,8 +109,13 @@ def choose_torch(facts: Facts, needs_pyg: Optional[bool] = None) -> Optional[tup
     one of them is installed.
     """
     if needs_pyg is None:
-        needs_pyg = any(e.key in PYG for e in facts.extensions)
+        needs_pyg = _compiled_for_pyg(facts)
     return next(torch_choices(facts, "torch-scatter" if needs_pyg else None), None)
+
+
+def _compiled_for_pyg(facts: Facts) -> bool:
+    """Whether torch-scatter or a sibling is here, and not a replacement, which fits every torch."""
+    return any(e.key in PYG and facts.replacement(e.key) is None for e in facts.extensions)
 
 
 def torch_choices(facts: Facts, package: Optional[str] = None, cpu: bool = False) -> Iterator[tuple[str, str]]:
@@ -144,11 +168,7 @@ def torch_fix(facts: Facts, why: str, **choice: Any) -> Fix:
     if chosen is None:
         return Fix("change-torch", f"{why}: no published build serves this GPU, driver and Python together")
     version, name = chosen
-    if (
-        facts.torch
-        and gpus.numbers(version)[:2] < gpus.numbers(facts.torch.minor)
-        and any(e.key in PYG for e in facts.extensions)
-    ):
+    if facts.torch and gpus.numbers(version)[:2] < gpus.numbers(facts.torch.minor) and _compiled_for_pyg(facts):
         why += ", the nearest for which torch-scatter has wheels"
     return torch_install(facts, why, version, name)
 
@@ -168,14 +188,15 @@ def torch_install(facts: Facts, why: str, version: str, name: str) -> Fix:
 def extension_fixes(extension: Extension, facts: Facts) -> list[Fix]:
     """What brings an extension in line with the torch that runs, best first; empty where the tables know nothing.
 
-    Where no wheel fits this torch, the last one is a torch for which there are wheels.
+    Where no wheel fits this torch, the first one is, for torch-scatter, the kit's replacement, and the last one a
+    torch for which there are wheels.
     """
     wheel, build = matching_wheel(extension, facts), rebuild(extension, facts)
     if wheel is None and facts.torch and any("==" in requirement for requirement in extension.requires_torch):
         # Each of its releases is for one torch, as with xformers: another release fits this one.
         why = f"Install the release of {extension.key} whose metadata requires torch {facts.torch.minor}"
         wheel = Fix("install-matching-wheel", why)
-    fixes = [fix for fix in (wheel, build) if fix is not None]
+    fixes = [fix for fix in (wheel or replacement(extension.key, facts), build) if fix is not None]
     if wheel is None and extension.key in PYG and facts.torch and facts.torch.cuda and choose_torch(facts, True):
         fixes.append(torch_fix(facts, f"Move to a torch that has wheels of {extension.key}", needs_pyg=True))
     return fixes
@@ -185,7 +206,9 @@ def same_again(extension: Extension, facts: Facts) -> list[Fix]:
     """What brings back the files of an extension that fits its torch: the wheel, or the build that it came from."""
     if extension.built_from_source or matching_wheel(extension, facts) is not None:
         return extension_fixes(extension, facts)
-    return [Fix("install-matching-wheel", f"Install {extension.key} {extension.version} again, past pip's cache")]
+    again = Fix("install-matching-wheel", f"Install {extension.key} {extension.version} again, past pip's cache")
+    ours = replacement(extension.key, facts)
+    return [again] if ours is None else [ours, again]
 
 
 def matching_wheel(extension: Extension, facts: Facts) -> Optional[Fix]:

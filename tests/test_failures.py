@@ -246,8 +246,11 @@ def test_a_machine_of_a_report_yields_what_was_wrong(name, expected):
         check_finding(finding)
 
 
-def test_the_report_without_a_wheel_is_told_to_compile_for_its_gpu():
-    rebuild, move = diagnose(recorded("rtx5070ti-cpu-only-scatter"))["extension-cpu-only"].fix
+def test_the_report_without_a_wheel_is_offered_a_replacement_and_a_build_for_its_gpu():
+    facts = recorded("rtx5070ti-cpu-only-scatter")
+    ours, rebuild, move = diagnose(facts)["extension-cpu-only"].fix
+    assert (ours.kind, ours.cost.seconds) == ("use-replacement", 5)
+    assert ours.argv == ("kit", "shim", "enable", "torch_scatter", "--python", facts.python.executable, "--cover")
     assert rebuild.env == {"FORCE_CUDA": "1", "TORCH_CUDA_ARCH_LIST": "12.0"}
     assert "--no-build-isolation" in rebuild.argv and "--no-cache-dir" in rebuild.argv
     assert move.kind == "change-torch" and "torch==2.10.0" in move.argv and move.argv[-1].endswith("/cu128")
@@ -1063,7 +1066,8 @@ def test_a_real_build_for_two_architectures():
     assert [found(facts.with_gpu(gpu)) for gpu in ("9.0", "12.0", "12.1")] == [[], [], []]
     finding = only(facts.with_gpu("8.9"), "gpu-arch-missing", "torch_scatter")
     assert "compiled for sm_90 sm_120" in finding.summary
-    assert finding.fix[0].env["TORCH_CUDA_ARCH_LIST"] == "8.9"
+    assert [fix.kind for fix in finding.fix[:2]] == ["use-replacement", "rebuild-extension"]
+    assert finding.fix[1].env["TORCH_CUDA_ARCH_LIST"] == "8.9"
 
 
 def test_code_for_a_gpu_that_torch_lacks_too_is_one_finding():

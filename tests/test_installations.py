@@ -541,6 +541,51 @@ def test_the_wheel_comes_before_the_build_and_the_build_is_not_isolated():
     assert build.argv is None and "the same command" in build.why
 
 
+NO_COMPILER = (
+    "Building wheel for torch-cluster (setup.py)\nunable to execute 'g++': No such file\nerror: command failed"
+)
+NONE = "ERROR: No matching distribution found for torch-cluster (from versions: none)"
+PAGE = "-f https://data.pyg.org/whl/torch-2.13.0+cpu.html"
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "id", "kinds"),
+    [
+        ("", PIP26, "build-isolation", ["disable-build-isolation"]),
+        (
+            "--no-build-isolation",
+            NO_COMPILER,
+            "compiler-unsupported",
+            ["install-toolchain"],
+        ),
+        (
+            "",
+            "x.cpp:1:10: fatal error: Python.h: No such file or directory",
+            "headers-missing",
+            ["install-toolchain"],
+        ),
+        (PAGE, NONE, "wheel-not-published", ["rebuild-extension", "change-package-version"]),
+        (
+            "-f https://data.pyg.org/whl/torch-2.13.0.html",
+            NONE,
+            "index-url-malformed",
+            ["fix-url", "rebuild-extension"],
+        ),
+    ],
+)
+def test_torch_scatter_without_a_wheel_is_replaced_by_the_kits_own(options, said, id, kinds):
+    siblings = [fix.kind for fix in only(attempted(f"{CLUSTER} {options}", said, 1, "2.13.0+cpu"), id).fix]
+    assert siblings == kinds
+    command, said = (text.replace("cluster", "scatter") for text in (f"{CLUSTER} {options}", said))
+    facts = change(attempted(command, said, 1, "2.13.0+cpu"), distributions=())
+    finding = only(facts, id, "torch-scatter")
+    check_finding(finding)
+    ours, *others = sorted(finding.fix, key=lambda fix: fix.kind != "use-replacement")
+    assert ours.argv == ("kit", "shim", "enable", "torch_scatter", "--python", facts.python.executable)
+    assert [fix.kind for fix in others] == kinds
+    assert finding.fix.index(ours) == (1 if id == "index-url-malformed" else 0)
+
+
 def test_a_build_for_a_gpu_says_so():
     facts = change(gpu_machine(), extensions=(), attempt=tried(CLUSTER, PIP26, 1))
     (build,) = only(facts, "build-isolation", "torch-cluster").fix

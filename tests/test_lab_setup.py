@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,7 @@ class FakeRunner:
             (binary / "python").touch()
             (binary / "pip").write_text(f"#!{binary}/python")
             (self.root / ".venv" / "pyvenv.cfg").touch()
+        self.scatter(command)
         if " torch==" in command:
             (self.site / "torch").mkdir(exist_ok=True)
             (self.site / "torch" / "version.py").write_text(
@@ -73,6 +75,17 @@ class FakeRunner:
                 f"cuda: Optional[str] = {self.torch.cuda!r}\nhip: Optional[str] = None\n"
             )
         return 0
+
+    def scatter(self, command: str) -> None:
+        """What pip does to torch_scatter."""
+        if "uninstall -y torch-scatter" in command:
+            for path in self.site.glob("torch_scatter*"):
+                path.rmdir()
+        version = re.search(r"install .*torch_scatter(?:==|-)([\d.]+(?:\+kit)?)", command)
+        if version:
+            assert not [*self.site.glob("torch_scatter*")], "what was there is uninstalled first"
+            (self.site / "torch_scatter").mkdir()
+            (self.site / f"torch_scatter-{version[1]}.dist-info").mkdir()
 
     def ask(self, argv) -> str | None:
         command = " ".join(argv)
@@ -141,6 +154,13 @@ def lab(tmp_path: Path, pages, monkeypatch) -> Lab:
     return made
 
 
+@pytest.fixture
+def compiling(lab: Lab) -> Lab:
+    """The lab of who asks for a compiled torch-scatter: make scatter, make test."""
+    lab.scatter = "compiled"
+    return lab
+
+
 def said(lab: Lab) -> str:
     return lab.progress.stream.getvalue()  # type: ignore[attr-defined]
 
@@ -160,7 +180,8 @@ def again(lab: Lab) -> None:
 # --- steps and stamps -----------------------------------------------------------------------------
 
 
-def test_first_run_does_every_step_in_order_and_never_forces_anything(lab):
+def test_first_run_does_every_step_in_order_and_never_forces_anything(compiling):
+    lab = compiling
     steps.prepare(lab)
     order = [
         "-m venv",
@@ -187,13 +208,13 @@ def test_changed_pins_redo_what_depends_on_them(lab):
     steps.prepare(lab)
     lab.constraints.write_text(lab.constraints.read_text().replace("jupyterlab==4.6.6", "jupyterlab==4.6.7"))
     again(lab)
-    assert ran(lab, "-e ROOT[lab,test]") and ran(lab, "torch_scatter-2.1.2-cp311")
+    assert ran(lab, "-e ROOT[lab,test]") and ran(lab, "torch_scatter==2.1.2+kit")
     assert not ran(lab, "-m venv") and not ran(lab, " torch==")
 
 
-def test_another_torch_in_the_environment_gets_its_own_torch_scatter(lab):
+def test_another_torch_in_the_environment_gets_its_own_torch_scatter(compiling):
+    lab = compiling
     steps.prepare(lab)
-    (lab.runner.site / "torch_scatter").mkdir()
     lab.constraints.write_text(lab.constraints.read_text().replace("torch==2.13.0", "torch==2.14.1"))
     lab.runner.torch = Torch("2.14.1+cpu", None, None)
     again(lab)
@@ -237,14 +258,17 @@ def test_a_step_that_failed_half_way_is_done_again_even_if_its_inputs_are_as_bef
     assert ran(lab, "-e ROOT")
 
 
-def test_a_failing_compile_says_how_to_do_without(lab):
+def test_a_failing_compile_says_how_to_do_without(compiling):
+    lab = compiling
     lab.runner.fails = "build torch-scatter"
     with pytest.raises(StepFailed, match=r"make lab SCATTER=no") as failure:
         steps.prepare(lab)
     assert "compiling torch-scatter 2.1.2 failed" in str(failure.value) and "fatal error: y.h" in str(failure.value)
+    assert "Or go on with the kit's own: make lab; or" in str(failure.value)
 
 
-def test_an_interrupted_step_leaves_no_stamp(lab):
+def test_an_interrupted_step_leaves_no_stamp(compiling):
+    lab = compiling
     lab.runner.stops = "build torch-scatter"
     with pytest.raises(KeyboardInterrupt):
         steps.prepare(lab)
@@ -406,11 +430,13 @@ def test_a_published_wheel_is_installed_by_its_address_and_nothing_is_compiled(l
     assert not ran(lab, "build torch-scatter")
 
 
+@pytest.mark.parametrize("wanted, means", [("any", "torch_scatter==2.1.2+kit"), ("compiled", "build torch-scatter")])
 @pytest.mark.parametrize("answer, reason", [((403, "no"), "answers 403"), ((200, "<html></html>"), "lists none")])
-def test_a_missing_or_an_empty_page_means_compile_and_the_log_says_why(lab, pages, answer, reason):
+def test_the_log_says_why_a_page_was_of_no_use(lab, pages, answer, reason, wanted, means):
     pages["/whl/torch-2.13.0+cpu.html"] = answer
+    lab.scatter = wanted
     steps.prepare(lab)
-    assert ran(lab, "build torch-scatter") and reason in lab.log("scatter").read_text()
+    assert ran(lab, means) and reason in lab.log("scatter").read_text()
 
 
 def test_no_network_is_an_answer_too():
@@ -420,10 +446,81 @@ def test_no_network_is_an_answer_too():
     assert text is None and "cannot be read" in why
 
 
+# --- torch-scatter: the kit's own -----------------------------------------------------------------
+
+
+def test_without_a_wheel_the_kits_own_is_there_at_once_and_one_line_says_so(lab):
+    steps.prepare(lab)
+    assert (
+        "[4/5] Getting torch-scatter   no wheel was found for torch 2.13.0+cpu: the kit's own is there, make scatter "
+        "compiles it\n"
+    ) in said(lab)
+    (install,) = ran(lab, "torch_scatter==2.1.2+kit")
+    assert "--no-deps" in install and "--no-index --find-links" in install
+    assert not ran(lab, "build torch-scatter")
+    again(lab)
+    assert lab.runner.ran == []
+
+
+def test_the_kits_own_is_none_for_the_tests_and_a_compiled_one_stays(lab):
+    steps.prepare(lab)
+    lab.scatter = "compiled"
+    again(lab)
+    assert [command.partition(" --")[0] for command in lab.runner.ran] == [
+        "build torch-scatter==2.1.2 for ROOT/.venv/bin/python",
+        "ROOT/.venv/bin/python -m pip uninstall -y torch-scatter",
+        "ROOT/.venv/bin/python -m pip install",
+    ]
+    for lab.scatter in ("compiled", "any", "compiled"):
+        again(lab)
+        assert lab.runner.ran == []
+    lab.scatter, lab.environ["CC"] = "any", "clang"  # with other flags: that concerns who compiles
+    again(lab)
+    assert lab.runner.ran == []
+
+
+def test_a_compile_that_fails_leaves_the_kits_own_in_place(lab):
+    steps.prepare(lab)
+    lab.scatter, lab.runner.fails = "compiled", "build torch-scatter"
+    with pytest.raises(StepFailed):
+        again(lab)
+    assert [path.name for path in lab.runner.site.glob("torch_scatter-*")] == ["torch_scatter-2.1.2+kit.dist-info"]
+
+
+def test_a_wheel_that_was_compiled_before_is_better_than_the_kits_own(lab, monkeypatch):
+    kept = lab.wheels / "key" / "torch_scatter-2.1.2-cp311-cp311-linux_x86_64.whl"
+    kept.parent.mkdir(parents=True)
+    monkeypatch.setattr(scatter.toolchain, "target", lambda python, env: python)
+    monkeypatch.setattr(scatter.toolchain, "toolchain", lambda package, to, env: "tools")
+    monkeypatch.setattr(scatter.build, "key", lambda *arguments: "key")
+    kept.write_bytes(b"of a disk that was full")
+    steps.prepare(lab)
+    assert not ran(lab, str(kept)) and ran(lab, "torch_scatter==2.1.2+kit")
+    with zipfile.ZipFile(kept, "w") as archive:
+        archive.writestr("torch_scatter/__init__.py", "")
+    (lab.venv / "stamps" / "scatter").unlink()
+    again(lab)
+    assert ran(lab, str(kept)) and not ran(lab, "build") and not ran(lab, "+kit")
+
+
+def test_another_release_of_the_kits_own_is_installed_anew(lab, monkeypatch):
+    steps.prepare(lab)
+    monkeypatch.setattr(scatter, "_own", lambda: ["another text"])
+    again(lab)
+    assert ran(lab, "torch_scatter==2.1.2+kit") and not ran(lab, "-e ROOT")
+
+
+def test_without_torch_scatter_nothing_is_installed(lab):
+    lab.scatter = "no"
+    steps.prepare(lab)
+    assert "[4/5] Getting torch-scatter   left out: SCATTER=no\n" in said(lab) and not ran(lab, "torch_scatter")
+
+
 # --- torch-scatter: compiling (kit.build does it, and tests/test_build.py tests that) --------------
 
 
-def test_compiling_is_for_the_environments_own_python_and_shielded_from_other_ones(lab):
+def test_compiling_is_for_the_environments_own_python_and_shielded_from_other_ones(compiling):
+    lab = compiling
     lab.environ.update(PYTHONPATH="/elsewhere", PIP_TARGET="/elsewhere")
     steps.prepare(lab)
     (command,) = ran(lab, "build torch-scatter")
@@ -433,12 +530,14 @@ def test_compiling_is_for_the_environments_own_python_and_shielded_from_other_on
     assert "--no-cache-dir" in install and str(lab.wheels) in install
 
 
-def test_compiling_shows_how_far_it_is(lab):
+def test_compiling_shows_how_far_it_is(compiling):
+    lab = compiling
     steps.prepare(lab)
     assert lab.progress.note == "4 of 7 files compiled" and lab.progress.usual == 150
 
 
-def test_flags_that_change_build_again(lab):
+def test_flags_that_change_build_again(compiling):
+    lab = compiling
     steps.prepare(lab)
     lab.environ["HOME"] = "/elsewhere"
     again(lab)
@@ -448,10 +547,12 @@ def test_flags_that_change_build_again(lab):
     assert ran(lab, "build torch-scatter")
 
 
-def test_where_something_is_missing_torch_scatter_is_left_out_and_tried_again(lab):
+def test_where_something_is_missing_the_kits_own_stands_in_and_it_is_tried_again(compiling):
+    lab = compiling
     lab.runner.lacks = "no C++ compiler was found (g++, c++, clang++); on Debian and Ubuntu: apt install g++"
     steps.prepare(lab)
     assert "[4/5] Getting torch-scatter   left out: no C++ compiler was found (g++, c++, clang++)" in said(lab)
+    assert "apt install g++; the kit's own is there instead\n" in said(lab) and ran(lab, "torch_scatter==2.1.2+kit")
     assert not (lab.venv / "stamps" / "scatter").exists()
 
     lab.runner.lacks = None

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 import kit
+from kit.agreement import agreement
 from kit.diagnose import diagnose
 from kit.errors import KitError
 from kit.facts import Attempt, Driver, Extension, Gpu
@@ -99,6 +100,56 @@ def test_where_a_wheel_cannot_be_had_the_next_fix_is_taken():
     assert all(step.kind != "install-matching-wheel" for step in offered.steps)
     assert any("not on the page" in reason for reason in offered.refused)
     assert [f.failure for f in offered.left] == ["extension-torch-mismatch"]
+
+
+def test_where_torch_scatter_has_no_wheel_the_kits_own_is_the_first_step():
+    facts = kit.machine("rtx5070ti-cpu-only-scatter")
+    offered = plan(diagnose(facts))
+    assert [(s.failure, s.kind) for s in offered.steps] == [("extension-cpu-only", "use-replacement")]
+    assert offered.steps[0].argv[-1] == "--cover" and offered.left == ()
+    after = replay(offered)
+    assert after.replacement("torch-scatter").version == "2.1.2+kit" and after.extension("torch-scatter") is None
+    ours = plan(diagnose(facts), refuse=lambda facts, fix: "not ours" if fix.kind == "use-replacement" else None)
+    assert [step.kind for step in ours.steps] == ["rebuild-extension"]
+
+
+def test_the_kits_own_ends_an_attempt_to_install_torch_scatter_and_of_no_sibling():
+    facts = dataclasses.replace(kit.machine("wheel-not-published"), distributions=(), modules=())
+    (step,) = plan(diagnose(facts)).steps
+    assert step.kind == "use-replacement" and "--cover" not in step.argv
+    said = tuple(line.replace("torch-scatter", "torch-sparse") for line in facts.attempt.said)
+    argv = tuple(word.replace("torch-scatter", "torch-sparse") for word in facts.attempt.argv)
+    sparse = dataclasses.replace(facts, attempt=dataclasses.replace(facts.attempt, argv=argv, said=said))
+    assert [step.kind for step in plan(diagnose(sparse)).steps] == ["rebuild-extension"]
+
+
+def with_ours(facts):
+    """The machine with the kit's torch_scatter in place of its own, as it is collected."""
+    old = facts.extension("torch-scatter")
+    dists = [
+        dataclasses.replace(d, version="2.1.2+kit", compiled=None) if d.key == "torch-scatter" else d
+        for d in facts.distributions
+    ]
+    ours = Extension(
+        old.package,
+        "2.1.2+kit",
+        "torch_scatter-2.1.2+kit.dist-info",
+        old.location,
+        old.modules,
+        requires_torch=("torch",),
+        wheel_tags=("py3-none-any",),
+    )
+    return dataclasses.replace(facts, distributions=tuple(dists), extensions=(ours,))
+
+
+@pytest.mark.parametrize("name", ["healthy-cpu", "healthy-gpu"])
+def test_the_kits_own_is_healthy_and_fits_every_torch(name):
+    facts = with_ours(kit.machine(name))
+    assert list(diagnose(facts)) == []
+    assert not [pair for pair in agreement(facts).pairs if "scatter" in pair.what]
+    v100 = facts.with_gpu("7.0") if facts.torch.cuda else facts
+    steps = plan(diagnose(v100)).steps
+    assert [step.package for step in steps] == (["torch"] if facts.torch.cuda else [])
 
 
 def built(facts, env):

@@ -7,7 +7,7 @@ import pytest
 
 import kit
 from kit.data import table
-from kit.facts import Driver, Extension, Gpu, Toolkit
+from kit.facts import Distribution, Driver, Extension, Gpu, Toolkit
 from kit.gpus import capability_of, driver_runs, minimum_driver, numbers, served, serves
 from kit.published import (
     choose_torch,
@@ -15,6 +15,7 @@ from kit.published import (
     extension_fixes,
     matching_wheel,
     rebuild,
+    replacement,
     same_again,
     token,
     torch_choices,
@@ -319,7 +320,35 @@ def test_where_no_wheel_is_published_none_is_proposed(torch, python):
     extension = kit.machine("healthy-gpu").extensions[0]
     assert matching_wheel(extension, facts) is None
     for fix in extension_fixes(extension, facts):
-        assert fix.kind in ("rebuild-extension", "change-torch")
+        assert fix.kind in ("use-replacement", "rebuild-extension", "change-torch")
+
+
+def test_the_kits_own_is_offered_for_torch_scatter_alone_and_where_no_wheel_fits():
+    facts = dataclasses.replace(machine(ADA, "580.95.05", torch="2.13.0+cu130"), distributions=())
+    scatter = kit.machine("healthy-gpu").extensions[0]
+    first = extension_fixes(scatter, facts)[0]
+    assert first == replacement("Torch.Scatter", facts)
+    assert first.kind == "use-replacement" and first.argv[:4] == ("kit", "shim", "enable", "torch_scatter")
+    for package in ("torch-sparse", "torch-cluster", "pyg-lib", "torch-scatter-rocm", "apex"):
+        assert replacement(package, facts) is None
+    wheel = machine(ADA, "580.95.05", torch="2.12.1+cu130")
+    assert "use-replacement" not in [fix.kind for fix in extension_fixes(scatter, wheel)]
+    there = Distribution("torch_scatter", "2.1.2", "/site/torch_scatter-2.1.2.dist-info")
+    for version, argv in (("2.1.2", (*first.argv, "--cover")), ("2.1.2+kit", None)):
+        there = dataclasses.replace(there, version=version)
+        found = replacement("torch-scatter", dataclasses.replace(facts, distributions=(there,)))
+        assert (found and found.argv) == argv
+    old = dataclasses.replace(facts.python, version="3.8.20")
+    assert replacement("torch-scatter", dataclasses.replace(facts, python=old)) is None
+    assert replacement("torch-scatter", dataclasses.replace(facts, torch=None)) is None
+
+
+def test_a_replacement_of_torch_scatter_needs_no_torch_with_wheels():
+    facts = kit.machine("healthy-gpu")
+    ours = Distribution("torch_scatter", "2.1.2+kit", "/site/torch_scatter-2.1.2+kit.dist-info")
+    v100 = dataclasses.replace(facts, host=dataclasses.replace(facts.host, gpus=(Gpu("V100", "7.0"),)))
+    assert choose_torch(v100) == choose_torch(v100, needs_pyg=True) != choose_torch(v100, needs_pyg=False)
+    assert choose_torch(dataclasses.replace(v100, distributions=(ours,))) == choose_torch(v100, needs_pyg=False)
 
 
 @pytest.mark.parametrize(
@@ -356,7 +385,8 @@ def test_the_same_version_of_another_build_is_installed_over_itself(version, aga
 
 def test_the_files_of_an_extension_that_fits_come_from_where_they_came():
     facts = machine(ADA, "580.95.05", scatter=True)  # no wheel for this torch
-    assert [fix.kind for fix in same_again(facts.extensions[0], facts)] == ["rebuild-extension", "change-torch"]
+    kinds = ["use-replacement", "rebuild-extension", "change-torch"]
+    assert [fix.kind for fix in same_again(facts.extensions[0], facts)] == kinds
     fits = Extension(
         "torchfits", "1.2.0", "x", "/x", ("torchfits",), wheel_tags=("cp311-cp311-manylinux_2_28_x86_64",)
     )

@@ -133,8 +133,110 @@ def test_an_uninstalled_clone_stands_behind_it(installed: str) -> None:
     assert ours() == []
 
 
+SCATTER = {  # by what lies in and beside a folder called torch_scatter
+    "working": ("torch_scatter/scatter.py", "torch_scatter/_scatter_cpu.so"),
+    "lacking": ("torch_scatter/scatter.py", "torch_scatter/segment_csr.py"),
+    "other": ("torch_scatter/views.py",),
+    "empty": (),
+    "shim": ("torch_scatter/scatter.py", "torch_scatter-2.1.2+kit.dist-info/METADATA"),
+}
+
+
+@pytest.mark.parametrize("kind", SCATTER)
+def test_a_whole_package_is_covered_only_when_told(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in ("torch_scatter/__init__.py", *SCATTER[kind]):
+        path = tmp_path / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = {name: sys.modules.pop(name) for name in ours("torch_scatter")}
+    try:
+        shim = shims.find("torch_scatter")
+        assert shims.state(shim) == shims.State(kind, str(tmp_path / "torch_scatter"))
+        damaged = importlib.import_module("torch_scatter")
+        if kind in ("working", "lacking", "other"):
+            with pytest.raises(KitError, match=f"{tmp_path}.*; cover=True has the kit's stand in front of it"):
+                shims.enable("torch_scatter")
+        elif kind == "shim":
+            with shims.enabled("torch_scatter"):
+                assert importlib.import_module("torch_scatter") is damaged, "installed for every process already"
+        with shims.enabled("torch_scatter", cover=kind != "empty"):
+            import torch_scatter
+
+            assert torch_scatter.__path__ == [shim.tree] and torch_scatter.__version__ == shim.version
+            for name in ("torch_scatter", "torch-scatter", "Torch.Scatter"):
+                assert importlib.metadata.version(name) == "2.1.2+kit"
+            value, arg = torch_scatter.scatter_max(torch.tensor([1.0, 3.0, 2.0]), torch.tensor([0, 0, 1]))
+            assert (value.tolist(), arg.tolist()) == ([3, 2], [1, 2])
+        assert sys.modules["torch_scatter"] is damaged
+        # An import that fails leaves submodules behind: they are none of the shim's.
+        monkeypatch.setitem(sys.modules, "torch_scatter.utils", damaged)
+        del sys.modules["torch_scatter"]
+        with shims.enabled("torch_scatter", cover=True):
+            assert importlib.import_module("torch_scatter.utils") is not damaged
+        assert ours("torch_scatter") == ["torch_scatter.utils"]
+    finally:
+        for name in ours("torch_scatter"):
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
+def test_who_looked_for_it_before_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch_geometric", sys)
+    with (
+        pytest.warns(UserWarning, match="torch_geometric was imported before, and goes on with the torch_scatter"),
+        shims.enabled("torch_scatter", cover=True),
+    ):
+        pass
+
+
+BOTH_WAYS = """
+import sys, torch
+from kit import shims
+src, index = torch.tensor([1.0, 3.0, 2.0]), torch.tensor([0, 0, 1])
+def version():
+    import torch_scatter
+    assert torch_scatter.scatter_max(src, index)[1].tolist() == [1, 2]
+    assert torch.ops.torch_scatter.scatter_max(src, index, 0, None, None)[1].tolist() == [1, 2]
+    assert torch.jit.script(torch_scatter.segment_csr)(src, torch.tensor([0, 2, 3])).tolist() == [4, 2]
+    return torch_scatter.__version__
+said = [version()] if sys.argv[1] == "before" else []
+for _ in range(2):
+    with shims.enabled("torch_scatter", cover=True):
+        said.append(version())
+    said.append(version())
+print(*said)
+"""
+
+
+@pytest.mark.parametrize("compiled", ["before", "afterwards"])
+def test_the_compiled_one_goes_aside_and_comes_back(compiled: str) -> None:
+    """Its operators are in torch's registry, where those of the shim are until it is switched off."""
+    if importlib.util.find_spec("torch_scatter._version_cpu") is None:
+        pytest.skip("torch_scatter is not compiled here: make test compiles it")
+    done = subprocess.run([sys.executable, "-c", BOTH_WAYS, compiled], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    said = ["2.1.2"] if compiled == "before" else []
+    assert [version.partition("+pt")[0] for version in done.stdout.split()] == said + ["2.1.2+kit", "2.1.2"] * 2
+
+
+def test_switching_torch_scatter_on_takes_no_twentieth_of_a_second() -> None:
+    code = """
+import time, torch, kit.shims
+start = time.process_time()
+kit.shims.enable("torch_scatter", cover=True)
+import torch_scatter
+print(time.process_time() - start)
+"""
+    command = [sys.executable, "-c", code]
+    took = [subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout for _ in range(3)]
+    assert min(map(float, took)) < 0.05
+
+
 def test_what_it_refuses() -> None:
-    with pytest.raises(KitError, match=r"there is no shim for apex; there are: apex\.amp"):
+    with pytest.raises(KitError, match=r"there is no shim for apex; there are: apex\.amp, torch_scatter"):
         shims.enable("apex")
     with pytest.raises(KitError, match="is not switched on in this process"):
         shims.disable("apex.amp")
@@ -172,7 +274,8 @@ def test_the_magic_of_a_notebook() -> None:
     shell = start_ipython()
     shell.run_line_magic("load_ext", "kit")
     try:
-        shell.run_line_magic("kit", "shim enable apex.amp")
+        shown = str(shell.run_line_magic("kit", "shim enable apex.amp"))
+        assert "apex.amp: switched on" in shown and "torch_scatter:" not in shown
         assert importlib.util.find_spec("apex") is not None
         assert "apex.amp: switched on" in str(shell.run_line_magic("kit", "shim list"))
         shell.run_line_magic("kit", "shim disable apex.amp")

@@ -89,6 +89,21 @@ def test_what_a_twin_gets():
     assert within.out == ("mine 1.0",)
 
 
+def test_the_kits_replacements_are_in_the_twin_as_well():
+    enable = ("kit", "shim", "enable", "torch_scatter", "--python", "python")
+    rows = (dist("torch", "2.13.0+cpu"), dist("torch_scatter", "2.1.2"), dist("kit-graft-apex", "0.1"))
+    covered = step(*enable, "--cover", failure="extension-broken", package="torch_scatter")
+    plan = patient("python", covered, distributions=rows, torch=Torch("/site", "2.13.0+cpu"))
+    within = contents(plan)
+    assert within.pins == ("torch==2.13.0+cpu",)
+    assert [s.argv[3] for s in within.steps] == ["apex.amp", "torch_scatter"]
+    rows = (dist("torch", "2.13.0+cpu"), dist("torch_scatter", "2.1.2+kit"))
+    ours = Extension("torch_scatter", "2.1.2+kit", "", "/site", ("torch_scatter",), wheel_tags=("py3-none-any",))
+    plan = patient("python", distributions=rows, extensions=(ours,), torch=Torch("/site", "2.13.0+cpu"))
+    within = contents(plan)
+    assert (within.pins, [s.argv for s in within.steps]) == (("torch==2.13.0+cpu",), [enable])
+
+
 @pytest.mark.slow
 def test_a_twin_is_made_and_offered_to_jupyter(tmp_path, index):
     place = repairs.Place(tmp_path / "sick", index.folder / "alpha-1.0-py3-none-any.whl")

@@ -161,9 +161,10 @@ def test_a_page_that_is_not_there(server, status):
 def test_a_page_that_answers_and_lists_nothing(server):
     answer = listed(server, machine(), "pyg_lib-0.8.0+pt212cu130-cp310-abi3-manylinux_2_28_x86_64.whl")
     assert answer.candidates == () and "the page answers, and lists no torch-scatter" in answer.notes
-    first = answer.otherwise[0]
-    assert first.kind == "use-replacement" and "code that imports torch_scatter itself still needs" in first.why
-    assert "pyg-lib==0.8.0+pt212cu130" in first.argv and answer.index_url in first.argv
+    ours, lib = answer.otherwise[:2]
+    assert ours.kind == lib.kind == "use-replacement" and ours.argv[:4] == ("kit", "shim", "enable", "torch_scatter")
+    assert "code that imports torch_scatter itself still needs" in lib.why
+    assert "pyg-lib==0.8.0+pt212cu130" in lib.argv and answer.index_url in lib.argv
 
 
 @pytest.mark.parametrize(("lib", "package", "offered"), [
@@ -173,7 +174,9 @@ def test_a_page_that_answers_and_lists_nothing(server):
 def test_pyg_lib_is_offered_where_it_took_over(server, lib, package, offered):
     name = f"pyg_lib-{lib}+pt212cu130-cp311-cp311-manylinux_2_28_x86_64.whl"
     answer = listed(server, machine(), name, package=package)
-    assert ("use-replacement" in [fix.kind for fix in answer.otherwise]) is offered
+    assert any("Install pyg-lib" in fix.why for fix in answer.otherwise) is offered
+    ours = [fix for fix in answer.otherwise if fix.kind == "use-replacement" and "the kit's" in fix.why]
+    assert len(ours) == (package == "torch-scatter")
 
 
 # -- links that lead astray
@@ -611,15 +614,19 @@ def test_what_cannot_be_used_is_said(packages, options, words):
 def test_what_helps_is_ranked_by_what_works_here():
     facts = dataclasses.replace(kit.machine("healthy-gpu"), extensions=())
     (answer,) = wheels("torch-scatter", facts, offline=True).packages
-    assert [f.kind for f in answer.otherwise] == ["use-replacement", "rebuild-extension", "change-torch"]
-    build = answer.otherwise[1]
+    assert [f.kind for f in answer.otherwise] == [*["use-replacement"] * 2, "rebuild-extension", "change-torch"]
+    build = answer.otherwise[2]
     assert build.env == {"FORCE_CUDA": "1", "TORCH_CUDA_ARCH_LIST": "8.9"} and "--no-build-isolation" in build.argv
     host = dataclasses.replace(facts.host, toolkits=())
     (answer,) = wheels("torch-scatter", dataclasses.replace(facts, host=host), offline=True).packages
-    assert [f.kind for f in answer.otherwise] == ["use-replacement", "change-torch", "rebuild-extension"]
+    assert [f.kind for f in answer.otherwise] == [*["use-replacement"] * 2, "change-torch", "rebuild-extension"]
     host = dataclasses.replace(facts.host, compiler=None)
     (answer,) = wheels("torch-scatter", dataclasses.replace(facts, host=host), offline=True).packages
     assert answer.otherwise[-1].kind == "rebuild-extension" and "no C++ compiler" in answer.otherwise[-1].why
+    works = kit.machine("scatter-built-for-90-and-120")
+    (answer,) = wheels("torch-scatter", works, offline=True).packages
+    ours = answer.otherwise[-1]
+    assert "the kit's torch_scatter" in ours.why and ours.argv[-1] == "--cover", "what works is replaced last"
 
 
 def test_a_build_is_offered_only_for_the_torch_that_is_there():
@@ -662,8 +669,8 @@ def test_a_python_for_which_nothing_is_built_is_said():
 def test_a_nightly_is_rebuilt_or_replaced_by_its_release():
     facts = kit.machine("rtx5070ti-cpu-only-scatter")
     (answer,) = wheels("torch-scatter", facts, offline=True).packages
-    assert [f.kind for f in answer.otherwise] == ["rebuild-extension", "change-torch"]
-    assert "torch==2.10.0" in answer.otherwise[1].argv
+    assert [f.kind for f in answer.otherwise] == ["use-replacement", "rebuild-extension", "change-torch"]
+    assert "torch==2.10.0" in answer.otherwise[2].argv
 
 
 # -- without the network

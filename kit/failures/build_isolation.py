@@ -19,8 +19,9 @@ Example
 
 Fix
 ---
-The wheel that was built for this torch, where there is one; else the build without isolation, past pip's cache.
-Where torch is not installed it comes first.
+The wheel that was built for this torch, where there is one; for torch-scatter else the kit's replacement
+(``kit shim enable torch_scatter``); else the build without isolation, past pip's cache.  Where torch is not installed
+it comes first.
 
 Known limits
 ------------
@@ -35,7 +36,7 @@ from kit.failures import _compiled, torch_missing
 from kit.failures._installing import cause, compiled, tried, wheel_of
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
-from kit.published import pip
+from kit.published import pip, replacement
 from kit.recorded import recorded
 
 RANK = 34
@@ -85,9 +86,9 @@ def _fixes(what: str, package: str, facts: Facts) -> Iterator[Fix]:
         yield torch_missing.install(facts)
         yield Fix("disable-build-isolation", f"Then install {package} with --no-build-isolation and --no-cache-dir")
         return
-    wheel = wheel_of(package, facts)
-    if wheel is not None:
-        yield wheel
+    first = wheel_of(package, facts) or replacement(package, facts)
+    if first is not None:
+        yield first
     if what not in ("torch", "another torch") and facts.distribution(what) is None:
         why = f"Install {what}, then {package} without isolation"
         argv = pip(facts, "install", what)

@@ -17,8 +17,9 @@ A container without gcc.
 
 Fix
 ---
-The wheel, where one is published, which needs no compiler; else a compiler that fits: an older one beside the
-system's for nvcc, named by ``CC`` and ``CXX``.
+What needs no compiler: the wheel, where one is published, or for torch-scatter the kit's replacement
+(``kit shim enable torch_scatter``).  Else a compiler that fits: an older one beside the system's for nvcc, named by
+``CC`` and ``CXX``.
 
 Known limits
 ------------
@@ -34,6 +35,7 @@ from kit.failures import _compiled
 from kit.failures._installing import cause, wheel_of
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
+from kit.published import replacement
 from kit.recorded import recorded
 
 RANK = 35
@@ -63,9 +65,9 @@ def find(facts: Facts) -> Iterator[Finding]:
 
 
 def _fixes(name: str, what: str, missing: bool, facts: Facts) -> Iterator[Fix]:
-    wheel = wheel_of(name, facts)
-    if wheel is not None:
-        yield wheel
+    first = wheel_of(name, facts) or replacement(name, facts)
+    if first is not None:
+        yield first
     if facts.host.system == "Windows":
         yield Fix(
             "install-toolchain",

@@ -16,7 +16,8 @@ torch-scatter 2.1.2 whose ``_scatter_cpu.so`` was removed: ``Could not find modu
 
 Fix
 ---
-Install it again for this torch: the matching wheel, else a build from source.  Both replace only the extension.
+Install it again for this torch: the matching wheel, else a build from source; where no wheel fits, torch-scatter can
+be replaced by the kit's (``kit shim enable torch_scatter --cover``).  All replace only the extension.
 Where its import names another module that is missing, install what brings that one.
 
 Known limits

@@ -19,8 +19,9 @@ torch-scatter 2.1.2 compiled from source where no GPU was visible, beside torch 
 
 Fix
 ---
-The wheel for this torch and CUDA where one is published, else a build with ``FORCE_CUDA=1`` and the GPU's
-architecture.  Both replace only the extension.  The kernel has to be restarted.
+The wheel for this torch and CUDA where one is published.  Else, for torch-scatter, the kit's replacement, which
+computes with torch's own operators on any device (``kit shim enable torch_scatter --cover``); or a build with
+``FORCE_CUDA=1`` and the GPU's architecture.  All replace only the extension.  The kernel has to be restarted.
 
 Known limits
 ------------

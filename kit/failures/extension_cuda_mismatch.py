@@ -18,7 +18,8 @@ torch-scatter 2.1.2+pt213cu126 beside torch 2.13.0+cu130.
 
 Fix
 ---
-The wheel for this torch and CUDA, or a build from source.  Both replace only the extension.
+The wheel for this torch and CUDA, or a build from source; where no wheel fits, torch-scatter can be replaced by the
+kit's (``kit shim enable torch_scatter --cover``).  All replace only the extension.
 
 Known limits
 ------------

@@ -20,7 +20,8 @@ torchaudio 2.1.0, which requires torch 2.1.0, beside torch 2.13.0.
 
 Fix
 ---
-The wheel that was built for this torch, else a build from source against it.  Both replace only the extension.
+The wheel that was built for this torch, else a build from source against it; where no wheel fits, torch-scatter can
+be replaced by the kit's (``kit shim enable torch_scatter --cover``).  All replace only the extension.
 
 Known limits
 ------------

@@ -21,7 +21,8 @@ Fix
 ---
 A build of torch with code for this GPU: CUDA 12.8 or newer for Blackwell (12.0), CUDA 12.6 for Maxwell, Pascal and
 Volta.  Compiled extensions have to follow.  Where torch has the code and an extension lacks it, that is compiled
-for this GPU.
+for this GPU; torch-scatter can be replaced by the kit's, which runs torch's own code (``kit shim enable
+torch_scatter``).
 
 Known limits
 ------------
@@ -38,7 +39,7 @@ from kit.facts import Binary, Extension, Facts, Gpu, Torch
 from kit.failures._loading import judge
 from kit.findings import Finding, Fix
 from kit.gpus import capabilities, driver_for, runs_on, served
-from kit.published import extension_fixes, torch_fix
+from kit.published import extension_fixes, replacement, torch_fix
 from kit.record import Record
 from kit.recorded import recorded
 
@@ -139,7 +140,9 @@ def fixes(extension: Extension, facts: Facts, capability: str) -> list[Fix]:
     torch = facts.torch
     found = extension_fixes(extension, facts)
     if torch and (extension.built_for_torch, extension.built_for_cuda) == (torch.minor, torch.cuda):
-        found = [fix for fix in found if fix.kind != "install-matching-wheel"]
+        ours = replacement(extension.key, facts)
+        kept = [fix for fix in found if fix.kind not in ("install-matching-wheel", "use-replacement")]
+        found = kept if ours is None else [ours, *kept]
     compiled = f"Compile {extension.key} with TORCH_CUDA_ARCH_LIST={capability}"
     return found or [Fix("rebuild-extension", compiled, env={"TORCH_CUDA_ARCH_LIST": capability})]
 

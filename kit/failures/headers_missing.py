@@ -16,8 +16,8 @@ Example
 
 Fix
 ---
-The wheel, where one is published, which needs no compiler; else the package with the headers, from the system or
-from conda.
+What needs no compiler: the wheel, where one is published, or for torch-scatter the kit's replacement
+(``kit shim enable torch_scatter``).  Else the package with the headers, from the system or from conda.
 
 Known limits
 ------------
@@ -32,7 +32,7 @@ from kit.failures import _compiled
 from kit.failures._installing import cause, wheel_of
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
-from kit.published import python_minor
+from kit.published import python_minor, replacement
 from kit.recorded import recorded
 
 RANK = 36
@@ -59,9 +59,9 @@ def find(facts: Facts) -> Iterator[Finding]:
 
 
 def _fixes(name: str, header: str, pythons: bool, facts: Facts) -> Iterator[Fix]:
-    wheel = wheel_of(name, facts)
-    if wheel is not None:
-        yield wheel
+    first = wheel_of(name, facts) or replacement(name, facts)
+    if first is not None:
+        yield first
     minor = python_minor(facts)
     if not pythons:
         yield Fix("install-toolchain", f"Install the development package that holds {header}, then try again")

@@ -18,7 +18,8 @@ Example
 
 Fix
 ---
-The page for this very torch on the same server, with source forbidden.
+The page for this very torch on the same server, with source forbidden.  Where that lists no torch-scatter: the kit's
+replacement (``kit shim enable torch_scatter``), or a build.
 
 Known limits
 ------------
@@ -35,7 +36,7 @@ from kit.failures._installing import ONLY, cause, compiled, tried, wheel_of
 from kit.failures._pages import Wrong, is_pygs, wrong
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
-from kit.published import PYTORCH_INDEX, pip
+from kit.published import PYTORCH_INDEX, pip, replacement
 from kit.recorded import recorded
 
 RANK = 30
@@ -82,9 +83,7 @@ def _fixes(name: str, problem: Wrong, facts: Facts) -> Iterator[Fix]:
         yield Fix("fix-url", "Install from the index that was meant", argv, safety="changes-environment", cost=cost)
     elif is_pygs(problem.meant):  # the table knows of no wheel there
         yield Fix("fix-url", f"The page of this torch would be {problem.meant}; by the table it lists no {name}")
-        build = compiled("rebuild-extension", it, facts)
-        if build is not None:
-            yield build
+        yield from filter(None, (replacement(name, facts), compiled("rebuild-extension", it, facts)))
     else:
         argv = pip(facts, "install", *ONLY, name, "--find-links", problem.meant)
         why = f"Install {name} from the page that was meant, {problem.meant}"

@@ -18,7 +18,8 @@ pyg-lib 0.5.0 on Debian 11, whose glibc is 2.31.
 Fix
 ---
 Compile the extension on this system, take a release that was built on an older one, or leave it out where it is
-optional; else a newer system or base image.
+optional; for torch-scatter there is the kit's replacement, which has no compiled code (``kit shim enable
+torch_scatter``).  Else a newer system or base image.
 
 Known limits
 ------------
@@ -36,7 +37,7 @@ from kit.failures._loading import Concerned, concerned
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
 from kit.gpus import numbers
-from kit.published import rebuild
+from kit.published import rebuild, replacement
 from kit.recorded import recorded
 
 RANK = 14
@@ -115,7 +116,9 @@ def _fixes(it: Concerned, missing: Missing, library: str, instead: "dict[str, st
         less = older if missing.what.startswith("GLIBC_") else "they ask for GLIBCXX_3.4.22 and older"
         yield Fix("change-torch", f"Install one of PyTorch's own wheels: {less}", cost=Cost(restart=True))
     else:
-        again = rebuild(it.extension, facts)
+        ours, again = replacement(it.extension.key, facts), rebuild(it.extension, facts)
+        if ours is not None:
+            yield ours
         if again is None:
             again = Fix("rebuild-extension", f"Compile {it.package} on this system, against this torch")
         yield again

@@ -18,7 +18,8 @@ Example
 
 Fix
 ---
-An environment with a Python that there are wheels for; torch-scatter and its siblings can be compiled for any.
+For torch-scatter the kit's replacement, which is for any Python from 3.9 on (``kit shim enable torch_scatter``).
+Else an environment with a Python that there are wheels for; torch-scatter and its siblings can be compiled for any.
 
 Known limits
 ------------
@@ -34,7 +35,7 @@ from kit.failures._installing import cause, compiled, tried, wheels_for
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
 from kit.gpus import numbers
-from kit.published import PYG, python_minor
+from kit.published import PYG, python_minor, replacement
 from kit.recorded import recorded
 
 RANK = 31
@@ -65,7 +66,7 @@ def find(facts: Facts) -> Iterator[Finding]:
         name,
         f"{name} has no wheel for this Python. {story}",
         (f"pip: {found.line}", f"{facts.python.executable}: Python {facts.python.version}{bits}"),
-        tuple(_fixes(name, pythons, it.package, facts)),
+        tuple(_fixes(name, pythons, it.package, facts))[:3],
     )
 
 
@@ -76,6 +77,9 @@ def _span(pythons: tuple[str, ...]) -> str:
 
 def _fixes(name: str, pythons: tuple[str, ...], package: str, facts: Facts) -> Iterator[Fix]:
     assert facts.attempt is not None
+    ours = replacement(name, facts)
+    if ours is not None:
+        yield ours
     nearest = min(pythons, key=lambda p: abs(numbers(p)[1] - numbers(facts.python.version)[1]), default="")
     kind = "64-bit Python" if facts.python.bits == 32 else "Python"
     which = f"{kind} {nearest}".strip() if nearest else f"{kind} that {name} has wheels for"

@@ -17,7 +17,8 @@ Example
 
 Fix
 ---
-Compile it against this torch; or move to a torch that it has wheels for.
+For torch-scatter the kit's replacement, which needs no wheel (``kit shim enable torch_scatter``).  Else compile it
+against this torch, or move to a torch that it has wheels for.
 
 Known limits
 ------------
@@ -33,7 +34,7 @@ from kit.failures import _compiled
 from kit.failures._installing import cause, compiled, tried, wheel_of
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
-from kit.published import PYG, choose_torch, platform, python_minor, torch_fix
+from kit.published import PYG, choose_torch, platform, python_minor, replacement, torch_fix
 from kit.recorded import recorded
 
 RANK = 32
@@ -74,6 +75,8 @@ def _fixes(name: str, facts: Facts) -> Iterator[Fix]:
         wheel.argv and set(wheel.argv) & set(it.pages) and set(wheel.argv) & set(it.requirements)
     ):
         yield wheel
+    elif ours := replacement(name, facts):
+        yield ours
     if name in PYG:
         build = compiled("rebuild-extension", it, facts)
         if build is not None:

@@ -80,7 +80,7 @@ class Lab:
     progress: Progress
     runner: Runner = field(default_factory=Runner)
     python: str = sys.executable
-    scatter: bool = True
+    scatter: str = "any"  # which torch_scatter is wanted: "any", "compiled", or "no"
     torch_cpu_page: str = "https://download.pytorch.org/whl/cpu/torch/"
     pyg_pages: str = "https://data.pyg.org/whl"
     driver_file: Path = Path("/proc/driver/nvidia/version")

@@ -103,12 +103,15 @@ def packages_depend(lab: Lab) -> str:
 
 @dataclass(frozen=True)
 class Step:
-    """What a step does, how long it usually takes, and the text that its stamp is a hash of."""
+    """What a step does, how long it usually takes, and the text that its stamp is a hash of.
+
+    ``work`` may answer with what there is to say when it is done.
+    """
 
     name: str
     title: str
     usual: int  # seconds; measured on two cores, with a package index near by
-    work: Callable[[Lab], None]
+    work: Callable[[Lab], str | None]
     depends: Callable[[Lab], str]
 
 
@@ -116,7 +119,7 @@ STEPS = (
     Step("venv", "Making .venv", 10, make_venv, lambda lab: str(lab.venv) + venv_state(lab)),
     Step("torch", "Installing torch", 60, install_torch, torch_depends),
     Step("packages", "Installing the notebooks' packages", 50, install_packages, packages_depend),
-    Step("scatter", "Getting torch-scatter", 280, scatter.get_scatter, scatter.depends),
+    Step("scatter", "Getting torch-scatter", 5, scatter.get_scatter, scatter.depends),
 )
 
 
@@ -145,11 +148,11 @@ def do(lab: Lab, step: Step, stamp: Path, before: str) -> str:
     try:
         stamp.unlink(missing_ok=True)
         lab.log(step.name).unlink(missing_ok=True)
-        step.work(lab)
+        said = step.work(lab)
         key = stamp_key(lab, step, before)
         stamp.parent.mkdir(exist_ok=True)
         stamp.write_text(key, encoding="utf-8")
-        lab.progress.end()
+        lab.progress.end(said or "")
         return key
     except LeftOut as reason:
         lab.write(step.name, f"Left out: {reason}")
@@ -169,7 +172,7 @@ def failure_text(step: Step, error: Exception, log: Path) -> str:
     lines += [f"    {line}" for line in telling_lines(log)]
     lines += ["Mend what is named there, then run the same command again: finished steps are not repeated."]
     if step.name == "scatter":
-        lines += ["Or go on without torch-scatter: make lab SCATTER=no"]
+        lines += ["Or go on with the kit's own: make lab; or without torch-scatter: make lab SCATTER=no"]
     return "\n".join(lines)
 
 

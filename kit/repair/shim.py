@@ -5,7 +5,8 @@ from typing import Optional
 from kit.collect import collect
 from kit.diagnose import diagnose
 from kit.errors import KitError
-from kit.findings import Cost, Findings
+from kit.facts import Facts, normalise
+from kit.findings import Cost, Finding, Findings
 from kit.published import pip
 from kit.published import shim as switch
 from kit.repair import Progress, Receipt, apply, undo
@@ -29,7 +30,7 @@ def enable(
     argv = switch(facts, name, cover)
     found = [finding for finding in diagnose(facts) if finding.severity != "note"]
     # Where a finding asks for the shim, this is its repair, and the finding has to be gone.
-    mended = next((f for f in found if f.package == shim.package and any(fix.argv == argv for fix in f.fix)), None)
+    mended = next((finding for finding in found if _asks_for(argv, shim, finding)), None)
     step = _step(shim, "use-replacement", why, argv, mended.failure if mended else "")
     left = tuple(finding for finding in found if finding is not mended)
     return apply(Plan(facts, (step,), left), lambda plan: True, progress)
@@ -52,6 +53,17 @@ def disable(name: str, python: Optional[str] = None, progress: Optional[Progress
     return apply(Plan(facts, (step,)), lambda plan: True, progress, examine=lambda python: back)
 
 
+def again(facts: Facts) -> dict[str, Step]:
+    """The replacements of this environment as steps for another one, by the distribution that each is here."""
+    found = {}
+    for shim in ALL.values():
+        installed = facts.replacement(shim.package)
+        if installed is not None:
+            why = f"Have `import {shim.name}` find the kit's replacement, as here"
+            found[installed.key] = _step(shim, "use-replacement", why, switch(facts, shim.name))
+    return found
+
+
 def states(python: Optional[str] = None) -> Shims:
     """The replacements, and what stands in their place in the environment of ``python``."""
     facts = collect(python, probes=False)
@@ -60,6 +72,11 @@ def states(python: Optional[str] = None) -> Shims:
         module = facts.module(shim.package)
         found.append((shim, State(place(facts, shim), module.path if module else "")))
     return Shims(tuple(found))
+
+
+def _asks_for(argv: tuple[str, ...], shim: Shim, finding: Finding) -> bool:
+    of_it = normalise(finding.package or "") == normalise(shim.package)
+    return of_it and any(fix.argv == argv for fix in finding.fix)
 
 
 def _step(shim: Shim, kind: str, why: str, argv: tuple[str, ...], failure: str = "") -> Step:

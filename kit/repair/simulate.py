@@ -7,7 +7,7 @@ wheel really holds is read (X-rayed) once it is there, and before it is installe
 import dataclasses
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Optional
 
 from kit.errors import KitError
@@ -102,32 +102,38 @@ def simulate(facts: Facts, argv: Sequence[str], env: Mapping[str, str], finding:
         kept = tuple(d for d in facts.distributions if d.path.rstrip("/") != path)
         return dataclasses.replace(facts, distributions=kept)
     if what.shim:
-        return _shimmed(facts, find(what.shim), "--cover" in argv)
+        shim = find(what.shim)
+        after = _shimmed(facts, shim, "--cover" in argv)
+        return None if after is None else _over(after, {normalise(shim.package)}, finding)
     for name in what.uninstalls:
         facts = _without(facts, name)
     for pin in what.installs:
         facts = _with(facts, pin, what, env)
+    return _libraries_found(_over(facts, {pin.name for pin in what.installs}, finding), finding)
+
+
+def _over(facts: Facts, names: Set[str], finding: Finding) -> Facts:
+    """The attempt to install one of these packages is over: it is there."""
     attempt = facts.attempt
-    names = {pin.name for pin in what.installs}
     asked = {normalise(re.split(r"[\[=<>~!@ ]", word)[0]) for word in attempt.argv} if attempt else set()
     if names & {*asked, normalise(finding.package or "")}:
-        facts = dataclasses.replace(facts, attempt=None)
-    return _libraries_found(facts, finding)
+        return dataclasses.replace(facts, attempt=None)
+    return facts
 
 
 def _shimmed(facts: Facts, shim: Shim, cover: bool) -> Optional[Facts]:
     """The replacement is there: beside the installed package, or in its place."""
     try:
-        name = distribution(facts, shim, cover)
+        name = normalise(distribution(facts, shim, cover))
     except KitError:
         return None
     if name == grafting(shim):
         return _distribution(facts, Pin(name, shim.version.partition("+")[0]))
     facts = _distribution(_without(facts, name), Pin(name, shim.version))
     location = facts.torch.location if facts.torch else posixpath.dirname(facts.distributions[0].path)
-    children = tuple(sorted({"__init__.py", shim.part, *shim.genuine}))
-    module = Module(name, "package", f"{location}/{name}", location, name, children)
-    return dataclasses.replace(facts, modules=(*(m for m in facts.modules if m.name != name), module))
+    children = tuple(sorted({"__init__.py", shim.part, *shim.genuine} - {""}))
+    module = Module(shim.package, "package", f"{location}/{shim.package}", location, name, children)
+    return dataclasses.replace(facts, modules=(*(m for m in facts.modules if m.name != shim.package), module))
 
 
 def _without(facts: Facts, name: str) -> Facts:
@@ -196,7 +202,7 @@ def _torch(facts: Facts, pin: Pin, index: Optional[str]) -> Facts:
     )
     extensions = facts.extensions
     if before is not None and (before.minor, before.cuda) != (now.minor, now.cuda):
-        extensions = tuple(_left_behind(e, before) for e in extensions)
+        extensions = tuple(e if facts.replacement(e.key) else _left_behind(e, before) for e in extensions)
     return dataclasses.replace(facts, torch=now, extensions=extensions, probes=())
 
 

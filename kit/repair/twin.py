@@ -9,6 +9,7 @@ from typing import Callable, Optional
 from kit.build.process import last_words, watch
 from kit.collect import interpreter, redactor
 from kit.errors import KitError
+from kit.facts import normalise
 from kit.findings import Finding, Findings
 from kit.published import PYG, PYG_PAGES, PYTORCH_INDEX, rebuild, token
 from kit.record import Record
@@ -18,6 +19,7 @@ from kit.repair.installer import choose
 from kit.repair.kernelspec import register
 from kit.repair.places import new
 from kit.repair.plan import Plan, Step
+from kit.repair.shim import again
 from kit.repair.tree import remove
 from kit.verify import verify
 
@@ -41,20 +43,25 @@ def contents(plan: Plan) -> Contents:
     """What the twin of a plan's patient holds."""
     facts, torch = plan.facts, plan.facts.torch
     moves = [step for step in plan.steps if command(step).action in ("mv", "rm")]
-    steps = [step for step in plan.steps if command(step).action in ("install", "build")]
+    steps = [step for step in plan.steps if command(step).action in ("install", "build", "shim")]
     left = [*plan.left, *(Finding(step.failure, "error", step.package, step.why) for step in moves)]
     seen = {"pip", *(name for step in plan.steps for name in command(step).names)}  # the twin has its own pip
+    seen.update(normalise(step.package or "") for step in steps if "--cover" in step.argv)
+    replaced = again(facts)
     pins: list[str] = []
     out: list[str] = []
     for dist in facts.distributions:
         if dist.leftover or not dist.complete or dist.key in seen:
             continue
         seen.add(dist.key)
+        if dist.key in replaced:
+            steps.insert(0, replaced[dist.key])
+            continue
         extension = facts.extension(dist.key)
-        again = rebuild(extension, facts) if extension is not None and extension.built_from_source else None
-        if again is not None and again.argv is not None:
-            mended = ("extension-broken", dist.key, again.kind, again.why, again.argv, again.env)
-            steps.insert(0, Step(*mended, again.safety, again.cost))
+        built = rebuild(extension, facts) if extension is not None and extension.built_from_source else None
+        if built is not None and built.argv is not None:
+            mended = ("extension-broken", dist.key, built.kind, built.why, built.argv, built.env)
+            steps.insert(0, Step(*mended, built.safety, built.cost))
         elif dist.direct_url is None:
             pins.append(f"{dist.key}=={dist.version}")
         elif dist.direct_url.startswith("http") and dist.direct_url.endswith(".whl"):

@@ -1,10 +1,10 @@
 """Replacements for packages that no wheel brings any more, and how they are switched on and off in a process.
 
-    enable("apex.amp")          from now on, in this process; disable("apex.amp") takes it back
-    with enabled("apex.amp"):   for a while
-    shims()                     which there are, and where they stand
+    enable("torch_scatter")         from now on, in this process; disable("torch_scatter") takes it back
+    with enabled("torch_scatter"):  for a while
+    shims()                         which there are, and where they stand
 
-For every process of an environment: :mod:`kit.shims.installed`, ``kit shim enable apex.amp --python EXE``.
+For every process of an environment: :mod:`kit.shims.installed`, ``kit shim enable torch_scatter --python EXE``.
 """
 
 import contextlib
@@ -28,7 +28,10 @@ __all__ = ["ALL", "Shim", "Shims", "State", "disable", "enable", "enabled", "shi
 class Shim(Record):
     """A replacement: ``name`` is what programs import, ``package`` the top-level package it belongs to.
 
-    ``genuine`` are submodules by which the real package is known, ``version`` is what its metadata says.
+    ``genuine`` are submodules by which the real package is known, ``compiled`` files without which the real one does
+    not work, ``client`` is a package that looks for it once, as it is imported; ``version`` is what its metadata
+    says,
+    ``requires`` the torch that it needs.
     """
 
     name: str
@@ -37,6 +40,9 @@ class Shim(Record):
     genuine: frozenset[str]
     replaces: str
     costs: str
+    client: str
+    compiled: frozenset[str] = frozenset()
+    requires: str = "torch"
 
     @property
     def tree(self) -> str:
@@ -57,14 +63,29 @@ ALL = {
         frozenset({"normalization", "optimizers", "multi_tensor_apply", "contrib", "fused_dense", "mlp"}),
         "NVIDIA apex's mixed precision, parallel wrappers, fused optimizers and norms, on plain torch",
         "apex.contrib, apex.transformer and the C++ kernels are not covered: they raise ImportError with a reason.",
-    )
+        "transformers",
+    ),
+    "torch_scatter": Shim(
+        "torch_scatter",
+        "torch_scatter",
+        "2.1.2+kit",
+        frozenset({"scatter", "segment_coo", "segment_csr", "composite"}),
+        "torch_scatter 2.1.2's operators, on plain torch",
+        "Calls of few elements take longer than compiled ones. torch_sparse and torch_cluster, which have compiled "
+        "code of their own, and C++ programs that link against torch_scatter are not covered.",
+        "torch_geometric",
+        frozenset(
+            {f"_{name}_{device}" for name in ("scatter", "segment_csr", "version") for device in ("cpu", "cuda")}
+        ),
+        "torch>=2.3",
+    ),
 }
 
 
 class State(Record):
     """What stands where a shim would: ``kind`` is ``absent``, ``namespace`` (a folder without ``__init__.py``),
-    ``lacking`` (the real package without the part), ``empty``, ``other`` (another package of that name), ``working``
-    (the part is there) or ``shim``; ``path`` where it lies."""
+    ``lacking`` (the real package without the part, or without its compiled files), ``empty``, ``other`` (another
+    package of that name), ``working`` (the real one is there) or ``shim``; ``path`` where it lies."""
 
     kind: str
     path: str = ""
@@ -101,9 +122,9 @@ class _On:
 _on: dict[str, _On] = {}
 
 
-def shims() -> Shims:
-    """The replacements that there are, and what stands in their place in this process."""
-    return Shims(tuple((shim, state(shim)) for shim in ALL.values()))
+def shims(name: Optional[str] = None) -> Shims:
+    """The replacements that there are, or one of them, and what stands in their place in this process."""
+    return Shims(tuple((shim, state(shim)) for shim in ([find(name)] if name else ALL.values())))
 
 
 def find(name: str) -> Shim:
@@ -124,54 +145,64 @@ def state(shim: Shim) -> State:
         path = next(iter(spec.submodule_search_locations or ()), "")
         return State("namespace", path) if spec.origin is None else State("other", spec.origin)
     folder = next(iter(spec.submodule_search_locations))
+    if os.path.isdir(os.path.join(os.path.dirname(folder), f"{shim.package}-{shim.version}.dist-info")):
+        return State("shim", folder)
     children = {name.partition(".")[0] for name in os.listdir(folder)} - {"__init__", "__pycache__", ""}
-    return State(kind(shim, children, folder, os.path.getsize(spec.origin)), folder)
+    return State(kind(shim, children, os.path.getsize(spec.origin)), folder)
 
 
-def kind(shim: Shim, children: set[str], folder: str = "", size: int = 0) -> str:
+def kind(shim: Shim, children: set[str], size: int = 0) -> str:
     """What a package is, by the names in its folder and the size of its ``__init__.py`` in bytes."""
-    if shim.part in children:
+    if children & (shim.compiled or {shim.part}):
         return "working"
     if children & shim.genuine:
         return "lacking"
     return "other" if children or size else "empty"
 
 
+def hidden(shim: Shim, at: State) -> str:
+    """What the shim would hide and must not without being told; '' where it hides nothing, or is beside it."""
+    if at.kind == "working":
+        return f"{shim.name} is there, in {at.path}"
+    if at.kind == "lacking" and not shim.part:
+        return f"{at.path} is a {shim.package} without its compiled files"
+    return f"{at.path} is another package called {shim.package}" if at.kind == "other" else ""
+
+
 def enable(name: str, cover: bool = False) -> Shim:
     """Have ``import NAME`` find the kit's replacement, in this process, until :func:`disable`.
 
-    The part that an installed package lacks is added to it.  A package of the same name that is something else, or
-    works, is covered only with ``cover``.  Raises KitError where that would be needed, and for an unknown name.
+    The part that an installed package lacks is added to it.  A package of the same name that is something else,
+    works, or is damaged, is covered only with ``cover``.  Raises KitError where that would be needed, and for an
+    unknown name.  Where it is installed for every process nothing is left to do.
     """
     shim = find(name)
     if shim.name in _on:
         return shim
     at = state(shim)
-    if at.kind == "working" and not cover:
-        raise KitError(f"{shim.name} is there, in {at.path}; cover=True has the kit's stand in front of it")
-    if at.kind == "other" and not cover:
-        raise KitError(
-            f"{at.path} is another package called {shim.package}; uninstall it, or cover=True has the kit's stand in "
-            "front of it"
-        )
-    grafted = at.kind in ("lacking", "empty")
+    if at.kind == "shim" and not cover:
+        return shim
+    grafted = bool(shim.part) and at.kind in ("lacking", "empty")
+    said = hidden(shim, at)
+    if said and not cover:
+        raise KitError(f"{said}; cover=True has the kit's stand in front of it")
     finder = Finder(shim.package, shim.tree, shim.part if grafted else None, shim.version)
     on = _on[shim.name] = _On(finder)
     sys.meta_path.insert(0, finder)
     loaded = sys.modules.get(shim.package)
-    if loaded is not None:
-        if grafted:
-            loaded.__path__.append(shim.tree)
-        else:
-            on.aside = _take(shim.package)
-    if loaded is not None and grafted:
+    if not grafted:
+        on.aside = _take(shim.package)
+    elif loaded is not None:
+        loaded.__path__.append(shim.tree)
         try:
             importlib.import_module(shim.name)
         except BaseException:
             disable(name)
             raise
-    if at.kind in ("absent", "namespace") and "transformers" in sys.modules:
-        warnings.warn(f"transformers was imported before, and goes on as if there were no {shim.package}")
+    if not grafted and shim.client in sys.modules:
+        warnings.warn(
+            f"{shim.client} was imported before, and goes on with the {shim.package} that it found, or none"
+        )
     return shim
 
 
@@ -208,7 +239,7 @@ def enabled(name: str, cover: bool = False) -> Iterator[Shim]:
     try:
         yield shim
     finally:
-        if not before:
+        if not before and name in _on:
             disable(name)
 
 
@@ -223,8 +254,10 @@ def _of_tree(module: Optional[ModuleType], shim: Shim) -> bool:
 
 
 def _switch_off(shim: Shim) -> None:
-    """O1's casts last until they are switched off."""
-    part = sys.modules.get(shim.name)
-    handle = getattr(getattr(part, "_amp_state", None), "handle", None)
+    """What a shim has put into torch lasts until it is taken out: O1's casts, operators of a library."""
+    handle = getattr(getattr(sys.modules.get(shim.name), "_amp_state", None), "handle", None)
     if handle is not None:
         handle._deactivate()
+    library: Any = getattr(sys.modules.get(f"{shim.package}._operators"), "library", None)
+    if hasattr(library, "_destroy"):  # since torch 2.1
+        library._destroy()

@@ -9,6 +9,7 @@ import importlib.machinery
 import importlib.metadata
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any, Optional
@@ -45,8 +46,8 @@ class Finder:
 
     def find_distributions(self, context: Any = None) -> Iterator[importlib.metadata.Distribution]:
         """What ``importlib.metadata`` knows of a package that is here as a whole."""
-        asked = getattr(context, "name", None)
-        return iter([_Distribution(self)] if self.part is None and asked in (None, self.package) else [])
+        asked = getattr(context, "name", None) or self.package
+        return iter([_Distribution(self)] if self.part is None and _plain(asked) == _plain(self.package) else [])
 
     def invalidate_caches(self) -> None:
         pass
@@ -84,6 +85,11 @@ class _Distribution(importlib.metadata.Distribution):
 
     def locate_file(self, path: Any) -> Any:
         return os.path.join(os.path.dirname(self._finder.tree), path)
+
+
+def _plain(name: str) -> str:
+    """A distribution's name as the package index compares it: torch-scatter is torch_scatter."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def graft(package: str, tree: str, part: str) -> None:

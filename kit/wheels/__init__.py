@@ -256,8 +256,13 @@ class _Asked(NamedTuple):
     def otherwise(self, package: str, target: Target) -> Iterator[Fix]:
         """What really works from here, best first."""
         facts, served = self.facts, published.serves(target.minor, target.token, self.facts) is not False
+        ours = published.replacement(package, facts) if served else None
+        there = facts.extension(package)
+        works = there is not None and bool(there.binaries) and all(binary.loads for binary in there.binaries)
+        if ours and not works:
+            yield ours
         if package in TAKEN_OVER and served:
-            yield from self._replacement(package, target)
+            yield from self._taken_over(package, target)
         here = facts.torch is not None and (facts.torch.minor, _token_of(facts.torch)) == (target.minor, target.token)
         build = None
         if package != "torch" and here and served and facts.torch and not facts.torch.hip:
@@ -280,8 +285,10 @@ class _Asked(NamedTuple):
             yield build
         if not moved:
             yield from self._another_python(package, target)
+        if ours and works:  # in place of what is no trouble: last
+            yield ours
 
-    def _replacement(self, package: str, target: Target) -> Iterator[Fix]:
+    def _taken_over(self, package: str, target: Target) -> Iterator[Fix]:
         from packaging.version import Version
 
         lib = self.answer("pyg-lib", target, otherwise=False)
