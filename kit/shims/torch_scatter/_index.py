@@ -22,23 +22,40 @@ class Index:
     def __init__(
         self, index: Optional[Tensor], shape: Sequence[int], dim: int, groups: int, pointers: Optional[Tensor] = None
     ) -> None:
-        self.dim, self.groups, self.shape, self.pointers = dim, groups, shape, pointers
+        self.dim, self.groups, self.shape = dim, groups, shape
+        self._pointers, self._checked = pointers, False
         self._full: Optional[Tensor] = None
+        index = None if index is None else index.long()  # torch's gather is wrong for an expanded int32 index
         self._line = index
         if index is not None and (index.dim() != 1 or index.size(0) != shape[dim]):
             self._full = spread(index, shape, dim)
             self._line = _line(self._full, dim)
 
     @property
+    def pointers(self) -> Tensor:
+        """RuntimeError where they descend."""
+        assert self._pointers is not None
+        if not self._checked and bool((self._pointers.diff() < 0).any()):
+            raise RuntimeError("the pointers descend")
+        self._checked = True
+        return self._pointers
+
+    @property
+    def ordered(self) -> bool:
+        """Are there pointers?"""
+        return self._pointers is not None
+
+    @property
     def lined(self) -> bool:
-        return self._line is not None or self.pointers is not None
+        return self._line is not None or self._pointers is not None
 
     @property
     def line(self) -> Tensor:
         """int64, one for each place along ``dim``."""
         if self._line is None:
-            assert self.pointers is not None
-            self._line = torch.repeat_interleave(self.pointers.diff(), output_size=self.shape[self.dim])
+            assert self._pointers is not None
+            self._line = torch.repeat_interleave(self._pointers.diff(), output_size=self.shape[self.dim])
+            self._checked = True  # by that
         return self._line
 
     @property
@@ -105,12 +122,10 @@ def by_pointers(indptr: Tensor, shape: Sequence[int]) -> Index:
 def between(indptr: Tensor, shape: Sequence[int]) -> tuple[int, Index]:
     """(the first pointer, the groups of the elements from there to the last pointer), of pointers of one dimension.
 
-    RuntimeError where they descend or leave the elements that there are.
+    RuntimeError where they leave the elements that there are; where they descend, when the groups are looked at.
     """
     first, last = (int(indptr[0]), int(indptr[-1])) if indptr.numel() else (0, 0)
     if first < 0 or last > shape[0]:
         raise RuntimeError(f"pointers from {first} to {last} leave the {shape[0]} elements of src")
-    if indptr.size(0) > 1 and bool((indptr[1:] < indptr[:-1]).any()):
-        raise RuntimeError("the pointers descend")
-    pointers = indptr - first if first else indptr
+    pointers = (indptr - first if first else indptr).long()
     return first, Index(None, [last - first, *shape[1:]], 0, max(indptr.size(0) - 1, 0), pointers)

@@ -230,7 +230,7 @@ def _value(src: Tensor, at: Index, out: Optional[Tensor], how: str) -> Tensor:
     if out is None and _rows.eager(src):
         if _rows.pays(src, at, columns=1) and (found := _rows.extreme(src, at, how, place=False)) is not None:
             return found[0]
-        if _rows.simple(src) and at.pointers is not None:
+        if _rows.simple(src) and at.ordered:
             value = torch.segment_reduce(src, how[1:], offsets=at.pointers, unsafe=True)
             return value.masked_fill_(_lengths(at.pointers, src) == 0, 0)
         if not (src.requires_grad and torch.is_grad_enabled()):
@@ -267,9 +267,12 @@ def _extreme(src: Tensor, at: Index, out: Optional[Tensor], how: str) -> Two:
         hit = hit | values.isnan()
     if out is not None:  # which stays where nothing is better
         hit = hit & (values != start.gather(dim, at.full))
-    places = torch.arange(length, device=src.device).view([-1] + [1] * (src.dim() - dim - 1))
-    nowhere = torch.full(shape, length, dtype=torch.int64, device=src.device)
-    arg = reduced(nowhere, dim, at.full, torch.where(hit, places, length), "amin")
+    if eager and src.dim() == 1:
+        arg = _rows.first(hit, at)
+    else:
+        places = torch.arange(length, device=src.device).view([-1] + [1] * (src.dim() - dim - 1))
+        nowhere = torch.full(shape, length, dtype=torch.int64, device=src.device)
+        arg = reduced(nowhere, dim, at.full, torch.where(hit, places, length), "amin")
     if eager and out is None and not (src.requires_grad and torch.is_grad_enabled()):
         return best.masked_fill_(arg == length, 0), arg
     found = src.gather(dim, arg.clamp(max=length - 1))

@@ -78,7 +78,7 @@ def _by_group(at: Index) -> tuple[Tensor, Tensor]:
 
     RuntimeError where the index leaves the groups that there are.
     """
-    if at.pointers is not None:
+    if at.ordered:
         return torch.arange(at.shape[at.dim], dtype=torch.int32), at.pointers.to(torch.int32)
     line, (low, high) = at.line, torch.aminmax(at.line)
     if not 0 <= int(low) <= int(high) < at.groups:
@@ -151,11 +151,11 @@ def extreme(src: Tensor, at: Index, how: str, place: bool) -> Optional[tuple[Ten
     values, grad = matrix.detach(), src.requires_grad and torch.is_grad_enabled()
     if values.size(1) > 1:
         found = _by_product(values, at, how, place or grad)
-    elif at.pointers is not None and at.groups * 4 * BLOCK <= values.size(0):
+    elif at.ordered and at.groups * 4 * BLOCK <= values.size(0):
         found = _by_blocks(values.view(-1), at, how, place or grad)
     else:
         found = None
-        if at.pointers is not None and (place or grad):
+        if at.ordered and (place or grad):
             found = _by_keys(values.view(-1), at, how)
         if found is None:
             found = _by_comparing(matrix.view(-1), at, how, place)
@@ -188,7 +188,7 @@ def _by_product(values: Tensor, at: Index, how: str, place: bool) -> Optional[tu
         return None
     if not place:
         return value, None
-    if at.pointers is not None:
+    if at.ordered:
         return value, arg.long()
     return value, torch.cat([order, order.new_tensor([rows])]).long()[arg.view(-1)].view(arg.shape)
 
@@ -196,7 +196,6 @@ def _by_product(values: Tensor, at: Index, how: str, place: bool) -> Optional[tu
 def _by_blocks(vector: Tensor, at: Index, how: str, place: bool) -> Optional[tuple[Tensor, Optional[Tensor]]]:
     """Of long groups in order: whole blocks first, then what is before a group's first and after its last block."""
     pointers, length, name = at.pointers, vector.size(0), how[1:]
-    assert pointers is not None
     begin, end, near = pointers[:-1], pointers[1:], torch.arange(BLOCK)
     blocks = vector[: length // BLOCK * BLOCK].view(-1, BLOCK)
     best = getattr(blocks, how)(1)
@@ -232,7 +231,7 @@ def _by_comparing(source: Tensor, at: Index, how: str, place: bool) -> Optional[
     if bool(value.isnan().any()) or bool((vector == worst).any()):
         return None
     if place:
-        arg = _first(vector == value.index_select(0, at.line), at)
+        arg = first(vector == value.index_select(0, at.line), at)
         return value.masked_fill_(arg == vector.size(0), 0), arg
     empty = value == worst
     value.masked_fill_(empty, 0)
@@ -241,7 +240,7 @@ def _by_comparing(source: Tensor, at: Index, how: str, place: bool) -> Optional[
     return value, None
 
 
-def _first(hit: Tensor, at: Index) -> Tensor:
+def first(hit: Tensor, at: Index) -> Tensor:
     """The first place of each group where there is a hit; the length where there is none."""
     places = hit.nonzero().view(-1)
     nowhere = at.line.new_full((at.groups,), hit.size(0))
@@ -267,7 +266,7 @@ def _by_keys(vector: Tensor, at: Index, how: str) -> Optional[tuple[Tensor, Opti
 
 def _reduced(vector: Tensor, at: Index, how: str) -> Tensor:
     """The least or greatest of each group of a vector; of an empty group what everything is better than."""
-    if at.pointers is not None:
+    if at.ordered:
         return torch.segment_reduce(vector, how[1:], offsets=at.pointers, unsafe=True)
     start = vector.new_full((at.groups,), last(vector.dtype, how))
     return start.scatter_reduce_(0, at.line, vector, how)
@@ -308,7 +307,7 @@ class _Compared(torch.autograd.Function):
         hit = vector.detach() == value.index_select(0, ctx.at.line)
         if int(hit.sum()) == empty.size(0) - int(empty.sum()):  # no two are equal
             return torch.where(hit, grad.index_select(0, ctx.at.line), 0), None, None, None
-        arg = _first(hit, ctx.at)
+        arg = first(hit, ctx.at)
         return _put(grad.unsqueeze(1), arg.unsqueeze(1), vector.size(0)).view(-1), None, None, None
 
 

@@ -23,7 +23,7 @@ def scatter_logsumexp(
     """
     if not torch.is_floating_point(src):
         raise ValueError("`scatter_logsumexp` can only be computed over tensors with floating point data types.")
-    index = broadcast(index, src, dim)
+    index = broadcast(index.long(), src, dim)
     if out is not None:
         dim_size = out.size(dim)
     elif dim_size is None:

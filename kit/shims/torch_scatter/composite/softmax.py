@@ -14,7 +14,7 @@ def scatter_softmax(
     """exp(src) over its sum in each group, in the shape of ``src``.  ValueError where that is not floating point."""
     if not torch.is_floating_point(src):
         raise ValueError("`scatter_softmax` can only be computed over tensors with floating point data types.")
-    index = broadcast(index, src, dim)
+    index = broadcast(index.long(), src, dim)
     # Subtracting any constant leaves softmax what it is, so no gradient goes through the maximum.
     most = scatter(src.detach(), index, dim, dim_size=dim_size, reduce="max")
     exp = (src - most.gather(dim, index)).exp()
@@ -28,7 +28,7 @@ def scatter_log_softmax(
     """The logarithm of softmax within each group; mind that ``eps`` comes before ``dim_size``."""
     if not torch.is_floating_point(src):
         raise ValueError("`scatter_log_softmax` can only be computed over tensors with floating point data types.")
-    index = broadcast(index, src, dim)
+    index = broadcast(index.long(), src, dim)
     most = scatter(src.detach(), index, dim, dim_size=dim_size, reduce="max")
     apart = src - most.gather(dim, index)
     total = scatter_sum(apart.exp(), index, dim, dim_size=dim_size)

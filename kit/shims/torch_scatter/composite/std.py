@@ -29,7 +29,7 @@ def scatter_std(
         count_dim = index.dim() - 1
     ones = torch.ones(index.size(), dtype=src.dtype, device=src.device)
     count = scatter_sum(ones, index, count_dim, dim_size=dim_size)
-    index = broadcast(index, src, dim)
+    index = broadcast(index.long(), src, dim)
     total = scatter_sum(src, index, dim, dim_size=dim_size)
     count = broadcast(count, total, dim).clamp(1)
     apart = src - total.div(count).gather(dim, index)
