@@ -9,6 +9,7 @@
     kit.wheel(packages, facts) -> Wheels     which published wheel fits, and why the others do not
     kit.reproduce(id)                        a throwaway environment that really has this failure
     kit.shims.enable(name), .disable(name)   have `import apex` find the kit's replacement, in this process
+    kit.bench(device=None) -> Bench          time compiled torch_scatter, the kit's shim and torch's own operators
     kit.verify(python=None) -> Verification  run real operators in fresh processes
     kit.xray(path) -> XRay                   would a compiled file load here, and run on this GPU
     kit.load(file) -> Facts                  facts from a file that `kit collect -o` wrote
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 __all__ = [
     "KitError",
     "apply",
+    "bench",
     "collect",
     "diagnose",
     "doctor",
@@ -59,6 +61,7 @@ _LATER = {
     "apply": ("kit.repair", "apply"),
     "undo": ("kit.repair", "undo"),
     "wheel": ("kit.wheels", "wheels"),
+    "bench": ("kit.benchmark", "bench"),
     "reproduce": ("kit.throwaway", "reproduce"),
     "shims": ("kit.shims", ""),
 }

@@ -125,10 +125,22 @@ def parser() -> Parser:
     shim = verbs.add_parser("shim", help="replacements for packages that no wheel brings any more")
     shim.set_defaults(run=run_shim)
     shim.add_argument("action", metavar="list|enable|disable", choices=("list", "enable", "disable"))
-    shim.add_argument("name", metavar="NAME", nargs="?", help="apex.amp")
+    shim.add_argument("name", metavar="NAME", nargs="?", help="apex.amp, torch_scatter")
     _python(shim)
     shim.add_argument("--cover", action="store_true", help="also in place of another package of that name")
     _json(shim)
+
+    bench = verbs.add_parser("bench", help="time torch_scatter, the kit's own and torch's operators here")
+    bench.set_defaults(run=run_bench)
+    bench.add_argument("--device", metavar="cpu|cuda", help="by default the GPU where torch sees one")
+    bench.add_argument("--quick", action="store_true", help="a small grid, in less than a minute")
+    bench.add_argument("--operations", metavar="LIST", help="e.g. scatter-sum,segment; all by default")
+    bench.add_argument("--sizes", metavar="LIST", help="rows, e.g. 1e5,1e6; by default 1e4 to 1e8")
+    bench.add_argument("--features", metavar="LIST", help="columns, e.g. 1,64; by default 1 to 256")
+    bench.add_argument("--threads", metavar="N", type=int, help="threads on the CPU; torch's own by default")
+    bench.add_argument("--seconds", metavar="S", type=float, help="leave out what is not done by then")
+    bench.add_argument("-o", "--output", metavar="DIR", help="also write scatter.json and the charts there")
+    _json(bench)
 
     page = verbs.add_parser("page", help="the page of one failure")
     page.set_defaults(run=run_page)
@@ -269,6 +281,26 @@ def run_wheel(arguments: Any) -> int:
     return int(shown.verdict != "found")
 
 
+def run_bench(arguments: Any) -> int:
+    interactive = sys.stderr.isatty() and not arguments.json
+    result = kit.bench(
+        arguments.device,
+        quick=arguments.quick,
+        operations=arguments.operations,
+        sizes=arguments.sizes,
+        features=arguments.features,
+        threads=arguments.threads,
+        seconds=arguments.seconds,
+        progress=_one_line if interactive else None,
+    )
+    if interactive:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+    _print(result, arguments.json)
+    if arguments.output is not None:
+        result.save(arguments.output)
+    return int(not result.healthy)
+
+
 def run_page(arguments: Any) -> int:
     _write(str(kit.page(arguments.id)))
     return 0
@@ -339,6 +371,12 @@ def _ticking(arguments: Any) -> Optional[Callable[[Any], None]]:
         last = phase
 
     return tell
+
+
+def _one_line(tick: Any) -> None:
+    from kit import show
+
+    print(f"\r\033[K{show.tick_text(tick)[:110]}", end="", file=sys.stderr, flush=True)
 
 
 def _progress(name: str, done: int, total: int) -> None:

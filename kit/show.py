@@ -44,7 +44,9 @@ def mimebundle(thing: Any) -> dict[str, str]:
 def _views(thing: Any) -> Any:
     """The two views of a result, by the name of its class: the doctor does not load what only a repair needs."""
     return {
+        "Bench": (bench_text, bench_html),
         "Chart": (chart_text, chart_html),
+        "Comparison": (comparison_text, comparison_html),
         "Findings": (findings_text, findings_html),
         "Facts": (facts_text, facts_html),
         "XRay": (xray_text, xray_html),
@@ -578,7 +580,7 @@ def receipt_html(receipt: Any) -> str:
 _PLACES = {
     "absent": "nothing of that name is installed",
     "namespace": "a folder without __init__.py is in its place",
-    "lacking": "the installed package has no such part",
+    "lacking": "the installed package is incomplete",
     "empty": "the installed package is empty",
     "other": "another package of that name is installed",
     "working": "the real one is installed",
@@ -616,6 +618,158 @@ def chart_html(chart: Any) -> str:
     picture = base64.b64encode(chart.png).decode()
     image = f'<img style="max-width:100%" alt="{escape(chart.words)}" src="data:image/png;base64,{picture}">'
     return f'<figure style="margin:8px 0">{image}</figure>'
+
+
+# -- benchmark
+
+_DIRECTIONS = {False: "forward", True: "with gradient"}
+
+
+def _bench_sentence(bench: Any) -> str:
+    threads = f"{bench.threads} thread{'s' * (bench.threads != 1)}, " if bench.kind == "cpu" else ""
+    torch, python = bench.versions["torch"], bench.versions["python"]
+    return f"{bench.device} ({threads}torch {torch}, Python {python}, {bench.date})"
+
+
+def _bench_contenders(bench: Any) -> list[tuple[str, str]]:
+    rows = []
+    for c in bench.contenders:
+        code = {None: "", True: ", CUDA", False: ", no CUDA"}[c.cuda]
+        built = f", compiled{code}: {c.library}" if c.library else ""
+        rows.append((c.name, c.version + built if c.state == "timed" else f"NOT TIMED: {printable(c.why)}"))
+    return rows
+
+
+def _bench_speeds(bench: Any) -> list[tuple[str, ...]]:
+    """(contender, direction, geometric mean, least, greatest, cases at least as fast) against the baseline."""
+    rows = []
+    for name in bench.timed:
+        for backward, direction in _DIRECTIONS.items():
+            speeds = bench.speeds(name, backward)
+            if name != bench.baseline and speeds:
+                won = f"{sum(s >= 1 for s in speeds)} of {len(speeds)}"
+                rows.append(
+                    (name, direction, *map(_times, (bench.mean(name, backward), min(speeds), max(speeds))), won)
+                )
+    return rows
+
+
+_SPEEDS_HEAD = ("contender", "direction", "mean", "least", "most", "at least as fast")
+
+
+def _times(speed: float) -> str:
+    return f"{speed:.3g}x"
+
+
+def _bench_rows(bench: Any) -> tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]:
+    """The head, a row for each case, and why results have no time."""
+    timed = bench.timed
+    rows, notes = [], []
+    for row in bench.rows:
+        results = {result.contender: result for result in row.results}
+        cells = []
+        for name in timed:
+            result = results.get(name)
+            if result is not None and result.why:
+                notes.append(printable(f"{name}, {row.case.operation} {_case(row.case)}: {result.why}"))
+                cells.append(f"NO TIME ({len(notes)})")
+            else:
+                cells.append("-" if result is None else _result(result))
+        rows.append((row.case.operation, _case(row.case), *cells))
+    return ("operation", "rows x features > groups", *timed), rows, notes
+
+
+def _case(case: Any) -> str:
+    direction = ", gradient" if case.backward else ""
+    return f"{_power(case.rows)} x {case.features} > {_power(case.groups)} {case.index}{direction}"
+
+
+def _power(number: int) -> str:
+    digits = str(number)
+    return f"{digits[0]}e{len(digits) - 1}" if number >= 10**4 and not digits[1:].strip("0") else digits
+
+
+def _result(result: Any) -> str:
+    """The median, half the distance of the quartiles in per cent of it, and the fraction of a copy's bandwidth."""
+    spread = (result.high - result.low) / 2 / result.seconds
+    return f"{_short(result.seconds)} ±{spread:.0%} {result.fraction:.0%}"
+
+
+def _short(seconds: float) -> str:
+    scale, unit = next(((s, u) for s, u in ((1, "s"), (1e3, "ms")) if seconds * s >= 1), (1e6, "us"))
+    return f"{seconds * scale:.3g} {unit}"
+
+
+_EACH_RESULT = "the median of the times, half the distance of their quartiles, the part of a copy's bandwidth reached"
+
+
+def bench_text(bench: Any) -> str:
+    """Who is how much faster, then every case."""
+    lines = [_bench_sentence(bench), f"a copy moves {bench.bandwidth / 1e9:.3g} GB/s, read and written", ""]
+    width = max(len(c.name) for c in bench.contenders)
+    lines += [_wrap(said, f"  {name:<{width}}  ", " " * (width + 4)) for name, said in _bench_contenders(bench)]
+    speeds = _bench_speeds(bench)
+    if speeds:
+        lines += ["", f"Speed relative to {bench.baseline}, geometric means", *_columns([_SPEEDS_HEAD, *speeds])]
+    head, rows, notes = _bench_rows(bench)
+    if rows:
+        lines += ["", _wrap(f"Each: {_EACH_RESULT}", "", ""), *_columns([head, *rows])]
+    lines += [_wrap(note, f"  ({number}) ", " " * 6) for number, note in enumerate(notes, 1)]
+    lines += [_wrap(said, "left out: ", " " * 10) for said in bench.left_out]
+    lines += [_wrap(said, "note: ", " " * 6) for said in bench.notes]
+    return "\n".join(lines)
+
+
+def bench_html(bench: Any) -> str:
+    out = [_p(f"<strong>{escape(_bench_sentence(bench))}</strong>", size=15)]
+    out.append(_p(f"a copy moves {bench.bandwidth / 1e9:.3g} GB/s, read and written", faint=True))
+    out.append(_table(_bench_contenders(bench)))
+    speeds = _bench_speeds(bench)
+    if speeds:
+        out.append(_p(f"<strong>Speed relative to {escape(bench.baseline)}</strong>, geometric means"))
+        out.append(_table(speeds, _SPEEDS_HEAD))
+    head, rows, notes = _bench_rows(bench)
+    if rows:
+        table = _p(f"Each: {escape(_EACH_RESULT)}.", faint=True) + _table(rows, head)
+        out.append(_details(f"<strong>Every case ({len(rows)})</strong>", table))
+    if notes:
+        out.append("<ol>" + "".join(f"<li>{escape(note)}</li>" for note in notes) + "</ol>")
+    out += [_p(f"left out: {escape(said)}") for said in bench.left_out]
+    out += [_p(f"note: {escape(said)}") for said in bench.notes]
+    return _section("".join(out), width=80)
+
+
+_COMPARED_HEAD = ("contender", "direction", "cases", "here", "there", "as fast as there")
+
+
+def _comparison_rows(shown: Any) -> list[tuple[str, ...]]:
+    return [
+        (row.contender, _DIRECTIONS[row.backward], str(row.cases), *map(_times, (row.here, row.there, row.seconds)))
+        for row in shown.rows
+    ]
+
+
+def comparison_text(shown: Any) -> str:
+    """Both machines, then each contender: how much faster than the baseline, here and there."""
+    lines = [f"here:  {_bench_sentence(shown.here)}", f"there: {_bench_sentence(shown.there)}", ""]
+    if not shown.rows:
+        return "\n".join([*lines, "they have no case in common"])
+    lines.append(f"Speed relative to {shown.baseline}, geometric means of the common cases")
+    return "\n".join([*lines, *_columns([_COMPARED_HEAD, *_comparison_rows(shown)])])
+
+
+def comparison_html(shown: Any) -> str:
+    out = _table([("here", _bench_sentence(shown.here)), ("there", _bench_sentence(shown.there))])
+    if not shown.rows:
+        return _section(out + _p("they have no case in common"), width=80)
+    out += _p(f"<strong>Speed relative to {escape(shown.baseline)}</strong>, geometric means of the common cases")
+    return _section(out + _table(_comparison_rows(shown), _COMPARED_HEAD), width=80)
+
+
+def _columns(rows: Any) -> list[str]:
+    """Lines in which the cells of a column stand under each other."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 # -- HTML pieces

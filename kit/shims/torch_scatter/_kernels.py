@@ -36,7 +36,7 @@ def scatter_mean(src: Tensor, index: Tensor, dim: int, out: Optional[Tensor], di
     at = by_index(src, index, dim, out, dim_size)
     if out is None and _rows.pays(src, at):
         return _rows.mean(src, at)
-    mean = _divided(_sum(src, at, out), _count(at), "floor")
+    mean = _divided(_sum(src, at, out), _count(at, src), "floor")
     return mean if out is None else out.copy_(mean)
 
 
@@ -77,7 +77,7 @@ def segment_mean_coo(src: Tensor, index: Tensor, out: Optional[Tensor], dim_size
     at = by_sorted_index(src, index, out, dim_size)
     if out is None and _rows.pays(src, at):
         return _rows.mean(src, at)
-    return _finished(_sum(_wide(src), at, None), _count(at), src, out, add=True)
+    return _finished(_sum(_wide(src), at, None), _count(at, src), src, out, add=True)
 
 
 def segment_min_coo(src: Tensor, index: Tensor, out: Optional[Tensor], dim_size: Optional[int]) -> Two:
@@ -128,9 +128,6 @@ def _segment_csr(src: Tensor, indptr: Tensor, out: Optional[Tensor], mean: bool)
     inside, at, _ = _inside(src, indptr)
     if out is None and _rows.pays(inside, at, columns=1):
         return _rows.mean(inside, at) if mean else _rows.sum(inside, at)
-    if _rows.simple(inside):
-        total = torch.segment_reduce(inside, "sum", offsets=at.pointers, initial=0, unsafe=True)
-        return _finished(total, count, src, out, add=False)
     return _finished(_sum(_wide(inside), at, None), count, src, out, add=False)
 
 
@@ -196,14 +193,16 @@ def _sum(src: Tensor, at: Index, out: Optional[Tensor]) -> Tensor:
     return start.index_add_(at.dim, at.line, src) if line else start.scatter_add_(at.dim, at.full, src)
 
 
-def _count(at: Index) -> Tensor:
-    """How many elements each group has, int64, to be broadcast to the result."""
+def _count(at: Index, src: Tensor) -> Tensor:
+    """How many elements each group has, to be broadcast to the result: exact in half precision too."""
+    whole = src.dtype == torch.float64 or (src.dtype == torch.float32 and src.numel() < 1 << 24)
+    exact = src.dtype if whole else torch.int64
     if not at.lined:
-        one = torch.ones((), dtype=torch.int64, device=at.full.device).expand(at.full.shape)
+        one = torch.ones((), dtype=exact, device=src.device).expand(at.full.shape)
         shape = [*at.full.shape[: at.dim], at.groups, *at.full.shape[at.dim + 1 :]]
         return one.new_zeros(shape).scatter_add(at.dim, at.full, one)
-    one = torch.ones_like(at.line)
-    return one.new_zeros(at.groups).index_add(0, at.line, one).view([-1] + [1] * (len(at.shape) - at.dim - 1))
+    one = torch.ones(at.line.shape, dtype=exact, device=src.device)
+    return one.new_zeros(at.groups).scatter_add(0, at.line, one).view([-1] + [1] * (src.dim() - at.dim - 1))
 
 
 def _divided(total: Tensor, count: Tensor, rounding: str) -> Tensor:
@@ -230,9 +229,6 @@ def _value(src: Tensor, at: Index, out: Optional[Tensor], how: str) -> Tensor:
     if out is None and _rows.eager(src):
         if _rows.pays(src, at, columns=1) and (found := _rows.extreme(src, at, how, place=False)) is not None:
             return found[0]
-        if _rows.simple(src) and at.ordered:
-            value = torch.segment_reduce(src, how[1:], offsets=at.pointers, unsafe=True)
-            return value.masked_fill_(_lengths(at.pointers, src) == 0, 0)
         if not (src.requires_grad and torch.is_grad_enabled()):
             return src.new_zeros(_shape(src, at)).scatter_reduce_(at.dim, at.full, src, how, include_self=False)
     return _extreme(src, at, out, how)[0]

@@ -39,17 +39,6 @@ def eager(src: Tensor) -> bool:
     )
 
 
-def simple(src: Tensor) -> bool:
-    """Is ``src`` what ``segment_reduce`` takes, and no gradient wanted, whose own cannot be differentiated again?"""
-    return (
-        src.dtype in (torch.float32, torch.float64)
-        and src.device.type == "cpu"
-        and src.numel() > 0
-        and src.is_contiguous()
-        and not (src.requires_grad and torch.is_grad_enabled())
-    )
-
-
 def pays(src: Tensor, at: Index, columns: int = COLUMNS) -> bool:
     """Is ``src`` a large matrix, of so many columns at least, and the same index for each of them?"""
     return eager(src) and _large(src, src.numel(), at) and src.numel() >= columns * src.size(at.dim)
