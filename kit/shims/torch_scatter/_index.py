@@ -6,6 +6,10 @@ from typing import Optional
 import torch
 from torch import Tensor
 
+# Of fewer elements nothing is shared out among threads.  repeat_interleave always is, and where another program has
+# the second core, a call of microseconds then waits for milliseconds.
+SERIAL = 1 << 15
+
 
 def require(holds: bool, src: Tensor, index: Tensor) -> None:
     """RuntimeError, in the compiled extension's words, where shapes do not go together."""
@@ -53,9 +57,13 @@ class Index:
     def line(self) -> Tensor:
         """int64, one for each place along ``dim``."""
         if self._line is None:
-            assert self._pointers is not None
-            self._line = torch.repeat_interleave(self._pointers.diff(), output_size=self.shape[self.dim])
-            self._checked = True  # by that
+            length, pointers = self.shape[self.dim], self.pointers
+            if length < SERIAL:
+                self._line = pointers.new_zeros(length + 1)
+                self._line.index_add_(0, pointers[1:-1], torch.ones_like(pointers[1:-1]))
+                self._line = self._line[:-1].cumsum(0)
+            else:
+                self._line = torch.repeat_interleave(pointers.diff(), output_size=length)
         return self._line
 
     @property
