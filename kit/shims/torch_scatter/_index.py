@@ -39,7 +39,7 @@ class Index:
     def pointers(self) -> Tensor:
         """RuntimeError where they descend."""
         assert self._pointers is not None
-        if not self._checked and bool((self._pointers.diff() < 0).any()):
+        if not self._checked and bool((self._pointers[1:] < self._pointers[:-1]).any()):
             raise RuntimeError("the pointers descend")
         self._checked = True
         return self._pointers
