@@ -27,14 +27,14 @@ def cuda_version() -> int:
 
 def scatter_sum(src: Tensor, index: Tensor, dim: int, out: Optional[Tensor], dim_size: Optional[int]) -> Tensor:
     at = by_index(src, index, dim, out, dim_size)
-    if out is None and _rows.pays(src, at):
+    if out is None and _rows.pays(src, at, sorting=True):
         return _rows.sum(src, at)
     return _sum(src, at, out)
 
 
 def scatter_mean(src: Tensor, index: Tensor, dim: int, out: Optional[Tensor], dim_size: Optional[int]) -> Tensor:
     at = by_index(src, index, dim, out, dim_size)
-    if out is None and _rows.pays(src, at):
+    if out is None and _rows.pays(src, at, sorting=True):
         return _rows.mean(src, at)
     mean = _divided(_sum(src, at, out), _count(at, src), "floor")
     return mean if out is None else out.copy_(mean)
