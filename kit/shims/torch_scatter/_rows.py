@@ -41,9 +41,9 @@ def eager(src: Tensor) -> bool:
 
 def pays(src: Tensor, at: Index, columns: int = COLUMNS, sorting: bool = False) -> bool:
     """Is ``src`` a large matrix, of so many columns at least, and the same index for each of them?  To pay for
-    ``sorting`` that index it has to be larger."""
-    elements = src.numel() // 16 if sorting else src.numel()
-    return eager(src) and _large(src, elements, at) and src.numel() >= columns * src.size(at.dim)
+    ``sorting`` that index there have to be many rows: a few are still in the cache when they are added up."""
+    rows = src.size(at.dim)
+    return eager(src) and _large(src, rows if sorting else src.numel(), at) and src.numel() >= columns * rows
 
 
 def _large(src: Tensor, elements: int, at: Index) -> bool:
