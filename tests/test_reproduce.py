@@ -297,3 +297,9 @@ def test_files_are_copied_where_they_cannot_be_linked(monkeypatch: pytest.Monkey
         assert place.run("import networkx").status == 0
         own = place.site / "networkx" / "__init__.py"
         assert own.stat().st_nlink == 1
+
+
+def test_a_process_that_has_imported_distutils_gets_no_warning() -> None:
+    code = "import distutils, kit\nwith kit.reproduce('apex-wrong-package') as place: print(place)"
+    run = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

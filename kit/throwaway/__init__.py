@@ -8,6 +8,7 @@ neither pip, nor Python for its byte code, nor the kit.
 import contextlib
 import csv
 import dataclasses
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import os
@@ -267,7 +268,8 @@ disable-pip-version-check = true
 
 def _pip(python: str) -> list[str]:
     """The kit's own pip at work in another environment, else the one that Python brings along."""
-    if importlib.util.find_spec("pip"):
+    # Not importlib.util: where this process has imported distutils, as torch.compile does, setuptools' finder warns.
+    if importlib.machinery.PathFinder.find_spec("pip"):
         return [sys.executable, "-m", "pip", "--python", python]
     bundled = importlib.util.find_spec("ensurepip")
     folder = os.path.dirname(bundled.origin or "") if bundled else ""
