@@ -254,11 +254,8 @@ def _extreme(src: Tensor, at: Index, out: Optional[Tensor], how: str) -> Two:
     reduced = Tensor.scatter_reduce_ if eager else Tensor.scatter_reduce
     values = src.detach()
     start = values.new_full(shape, _rows.last(src.dtype, how)) if out is None else out.detach()
-    best = (
-        reduced(start, at.dim, at.full, values, how)
-        if out is None
-        else start.scatter_reduce(dim, at.full, values, how)
-    )
+    into = reduced if out is None else Tensor.scatter_reduce
+    best = into(start, dim, at.full, values, how)
     hit = values == best.gather(dim, at.full)
     if src.is_floating_point():
         hit = hit | values.isnan()

@@ -24,9 +24,7 @@ def segment_add_coo(
     src: torch.Tensor, index: torch.Tensor, out: Optional[torch.Tensor] = None, dim_size: Optional[int] = None
 ) -> torch.Tensor:
     """:func:`segment_sum_coo` by another name."""
-    if not torch.jit.is_scripting():
-        return _kernels.segment_sum_coo(src, index, out, dim_size)
-    return torch.ops.torch_scatter.segment_sum_coo(src, index, out, dim_size)
+    return segment_sum_coo(src, index, out, dim_size)
 
 
 def segment_mean_coo(

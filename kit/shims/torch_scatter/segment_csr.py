@@ -20,9 +20,7 @@ def segment_sum_csr(src: torch.Tensor, indptr: torch.Tensor, out: Optional[torch
 
 def segment_add_csr(src: torch.Tensor, indptr: torch.Tensor, out: Optional[torch.Tensor] = None) -> torch.Tensor:
     """:func:`segment_sum_csr` by another name."""
-    if not torch.jit.is_scripting():
-        return _kernels.segment_sum_csr(src, indptr, out)
-    return torch.ops.torch_scatter.segment_sum_csr(src, indptr, out)
+    return segment_sum_csr(src, indptr, out)
 
 
 def segment_mean_csr(src: torch.Tensor, indptr: torch.Tensor, out: Optional[torch.Tensor] = None) -> torch.Tensor:
