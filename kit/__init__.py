@@ -114,7 +114,7 @@ def machine(name: str) -> Facts:
     except KeyError:
         pass
     for failure in catalogue():
-        if failure.id == name:
+        if failure.id == name and failure.example is not None:
             return dataclasses.replace(failure.example(), about=About(name, "example"))
     raise KitError(f"no machine is called {name!r}; there are {', '.join(machines())}")
 
@@ -124,7 +124,7 @@ _machine = machine  # `doctor` has a parameter of that name
 
 def machines() -> tuple[str, ...]:
     """The names that :func:`machine` knows: recorded machines, then one example for each failure."""
-    return (*_recorded_names(), *sorted(failure.id for failure in catalogue()))
+    return (*_recorded_names(), *sorted(failure.id for failure in catalogue() if failure.example is not None))
 
 
 def page(id: str) -> Page:

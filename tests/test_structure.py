@@ -40,6 +40,7 @@ LAYERS = [
         "kit.collect.wheel",
     ],
     ["kit.findings"],
+    ["kit.report"],
     ["kit.build.child", "kit.build.nvcc", "kit.build.process"],
     ["kit.build.sources", "kit.build.toolchain"],
     ["kit.build"],
@@ -47,6 +48,7 @@ LAYERS = [
     ["kit.wheels.network", "kit.wheels.web", "kit.wheels.fit", "kit.wheels.pages", "kit.wheels"],
     ["kit.failures"],  # with every file of the folder
     ["kit.agreement", "kit.diagnose", "kit.xray"],
+    ["kit.explain"],
     ["kit.throwaway.index"],
     ["kit.throwaway"],
     ["kit.shims.finder"],

@@ -6,7 +6,8 @@ A failure file is named after its id and holds
 * ``RANK``: root causes have low numbers and are shown before what follows from them;
 * ``INSTEAD``: one sentence on what would not help, where people usually try it ('' where nothing is);
 * ``find(facts)``: yields findings, reads nothing but the facts;
-* ``example()``: facts of a machine that has this failure and no other;
+* ``example()``: facts of a machine that has this failure and no other.  Both are left out where facts cannot show it;
+* ``told(report)``: yields what speaks for it in pasted text, reads nothing but the report;
 * where a machine without a GPU can have it: ``reproduce(place)``, which makes it real in a throwaway environment and
   returns what shows it (Python code, or an installation that fails), and ``SHOWS``, what it then says.
 
@@ -25,6 +26,7 @@ from kit.facts import Attempt, Facts
 from kit.failures._place import Place
 from kit.findings import Finding
 from kit.record import Record
+from kit.report import Report, Told
 
 SECTIONS = ("What it means", "How it is found", "Example", "Fix", "Known limits")
 
@@ -53,7 +55,8 @@ class Failure(Record):
     rank: int
     instead: str
     find: Callable[[Facts], Iterator[Finding]]
-    example: Callable[[], Facts]
+    told: Callable[[Report], Iterator[Told]]
+    example: Optional[Callable[[], Facts]] = None
     reproduce: Optional[Callable[[Place], Union[str, Attempt]]] = None
     shows: str = ""
 
@@ -78,6 +81,8 @@ def _load(module: ModuleType) -> Failure:
     headings = tuple(line for line, below in zip(lines, lines[1:]) if below[:3] == "---" and not below.strip("-"))
     if headings != SECTIONS:
         raise ValueError(f"{id}: the page must have the sections {SECTIONS}, it has {headings}")
+    if hasattr(module, "find") != hasattr(module, "example"):
+        raise ValueError(f"{id}: find and example belong together")
     reproduce = getattr(module, "reproduce", None)
     if (reproduce is None) != (not hasattr(module, "SHOWS")):
         raise ValueError(f"{id}: reproduce and SHOWS belong together")
@@ -87,8 +92,13 @@ def _load(module: ModuleType) -> Failure:
         page=Page(page.strip() + "\n"),
         rank=module.RANK,
         instead=module.INSTEAD,
-        find=module.find,
-        example=module.example,
+        find=getattr(module, "find", _nothing),
+        told=getattr(module, "told", _nothing),
+        example=getattr(module, "example", None),
         reproduce=reproduce,
         shows=getattr(module, "SHOWS", ""),
     )
+
+
+def _nothing(_: Any) -> Iterator[Any]:
+    yield from ()
