@@ -932,6 +932,7 @@ def _():
     from torch_scatter.composite import scatter_std, scatter_softmax
     from torch_scatter.composite.softmax import scatter_log_softmax
     from torch_scatter.testing import devices, dtypes, grad_dtypes, reductions, tensor
+    from torch_scatter.placeholder import cuda_version_placeholder, scatter_arg_placeholder, gather_csr_placeholder
     import torch_scatter.segment_csr as function
     assert function is segment_csr is torch_scatter.segment_csr and callable(torch_scatter.scatter)
     assert broadcast(torch.tensor([0, 1]), torch.rand(3, 2, 4), 1).shape == (3, 2, 4)

@@ -20,14 +20,18 @@ def require(holds: bool, src: Tensor, index: Tensor) -> None:
 class Index:
     """An index of ``groups`` groups along ``dim``: a ``line`` where it is the same everywhere else, or ``full``.
 
-    ``pointers``, where the line is in ascending order, say where each group begins in it, and where the last ends.
+    ``pointers``, where the line is in ascending order, say where each group begins in it, and where the last ends;
+    when they have been looked at, ``filled`` tells whether it is known that no group is empty.
     """
+
+    filled = False
+    _lengths: Optional[Tensor]
 
     def __init__(
         self, index: Optional[Tensor], shape: Sequence[int], dim: int, groups: int, pointers: Optional[Tensor] = None
     ) -> None:
         self.dim, self.groups, self.shape = dim, groups, shape
-        self._pointers, self._checked = pointers, False
+        self._pointers, self._lengths = pointers, None
         self._full: Optional[Tensor] = None
         index = None if index is None else index.long()  # torch's gather is wrong for an expanded int32 index
         self._line = index
@@ -39,10 +43,19 @@ class Index:
     def pointers(self) -> Tensor:
         """RuntimeError where they descend."""
         assert self._pointers is not None
-        if not self._checked and bool((self._pointers[1:] < self._pointers[:-1]).any()):
-            raise RuntimeError("the pointers descend")
-        self._checked = True
+        if self._lengths is None and self._pointers.size(0) > 1:
+            self._lengths = self._pointers[1:] - self._pointers[:-1]  # which takes a third of diff()
+            shortest = int(self._lengths.min())
+            if shortest < 0:
+                raise RuntimeError("the pointers descend")
+            self.filled = shortest > 0
         return self._pointers
+
+    @property
+    def lengths(self) -> Tensor:
+        """How many elements each group between pointers has."""
+        pointers = self.pointers
+        return pointers.diff() if self._lengths is None else self._lengths
 
     @property
     def ordered(self) -> bool:
@@ -59,11 +72,10 @@ class Index:
         if self._line is None:
             length, pointers = self.shape[self.dim], self.pointers
             if length < SERIAL:
-                self._line = pointers.new_zeros(length + 1)
-                self._line.index_add_(0, pointers[1:-1], torch.ones_like(pointers[1:-1]))
-                self._line = self._line[:-1].cumsum(0)
+                unread = pointers.new_empty(length)
+                self._line = torch._convert_indices_from_csr_to_coo(pointers, unread)[0]
             else:
-                self._line = torch.repeat_interleave(pointers.diff(), output_size=length)
+                self._line = torch.repeat_interleave(self.lengths, output_size=length)
         return self._line
 
     @property

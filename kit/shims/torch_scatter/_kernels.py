@@ -10,7 +10,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from . import _rows
+from . import _rows, _vectors
 from ._index import Index, between, by_index, by_pointers, by_sorted_index, require
 from ._product import multiplied
 
@@ -120,14 +120,17 @@ def segment_max_csr(src: Tensor, indptr: Tensor, out: Optional[Tensor]) -> Two:
 
 def _segment_csr(src: Tensor, indptr: Tensor, out: Optional[Tensor], mean: bool) -> Tensor:
     require(src.dim() >= indptr.dim() > 0, src, indptr)
-    count = _lengths(indptr, src) if mean else None
     if indptr.dim() > 1 or not _rows.eager(src):
         at = by_pointers(indptr, src.shape)
         total = _sum(_wide(src), at, None).narrow(at.dim, 0, at.groups - 1)
+        count = _lengths(indptr, src) if mean else None
         return _finished(total, count, src, out, add=False)
     inside, at, _ = _inside(src, indptr)
+    if out is None and _vectors.pays(inside, at):
+        return _vectors.segments(inside, at, "mean" if mean else "sum")
     if out is None and _rows.pays(inside, at, columns=1):
         return _rows.mean(inside, at) if mean else _rows.sum(inside, at)
+    count = _lengths(indptr, src) if mean else None
     return _finished(_sum(_wide(inside), at, None), count, src, out, add=False)
 
 
@@ -228,6 +231,8 @@ def _finished(total: Tensor, count: Optional[Tensor], src: Tensor, out: Optional
 def _value(src: Tensor, at: Index, out: Optional[Tensor], how: str) -> Tensor:
     """The least or greatest of each group."""
     if out is None and _rows.eager(src):
+        if at.ordered and _vectors.pays(src, at) and (found := _vectors.extreme(src, at, how, place=False)) is not None:
+            return found[0]
         if _rows.pays(src, at, columns=1) and (found := _rows.extreme(src, at, how, place=False)) is not None:
             return found[0]
         if not (src.requires_grad and torch.is_grad_enabled()):
@@ -237,10 +242,12 @@ def _value(src: Tensor, at: Index, out: Optional[Tensor], how: str) -> Tensor:
 
 def _extreme(src: Tensor, at: Index, out: Optional[Tensor], how: str) -> Two:
     """(the least or greatest of each group, where it is): the first of equal ones, and a NaN before all."""
-    if out is None and _rows.pays(src, at, columns=1):
-        value, place = _rows.extreme(src, at, how, place=True) or (None, None)
-        if value is not None and place is not None:
-            return value, place
+    if out is None:
+        found = _vectors.extreme(src, at, how, place=True) if _vectors.pays(src, at) else None
+        if found is None and _rows.pays(src, at, columns=1):
+            found = _rows.extreme(src, at, how, place=True)
+        if found is not None and found[1] is not None:
+            return found[0], found[1]
     if src.dtype == torch.bool:
         value, arg = _extreme(src.to(torch.uint8), at, None if out is None else out.to(torch.uint8), how)
         return value.bool() if out is None else out.copy_(value), arg
@@ -269,10 +276,10 @@ def _extreme(src: Tensor, at: Index, out: Optional[Tensor], how: str) -> Two:
         arg = reduced(nowhere, dim, at.full, torch.where(hit, places, length), "amin")
     if eager and out is None and not (src.requires_grad and torch.is_grad_enabled()):
         return best.masked_fill_(arg == length, 0), arg
-    found = src.gather(dim, arg.clamp(max=length - 1))
+    chosen = src.gather(dim, arg.clamp(max=length - 1))
     if out is None:
-        return found.masked_fill(arg == length, 0), arg
-    return out.copy_(torch.where(arg == length, out, found)), arg
+        return chosen.masked_fill(arg == length, 0), arg
+    return out.copy_(torch.where(arg == length, out, chosen)), arg
 
 
 def _gathered(src: Tensor, at: Index, out: Optional[Tensor]) -> Tensor:

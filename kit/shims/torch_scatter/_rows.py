@@ -280,7 +280,7 @@ class _Chosen(torch.autograd.Function):
 
 def _put(grad: Tensor, arg: Tensor, rows: int) -> Tensor:
     """The gradient at the chosen places of each column, 0 elsewhere; one row more is for empty groups."""
-    return grad.new_zeros((rows + 1, grad.size(1))).scatter(0, arg, grad).narrow(0, 0, rows)
+    return grad.new_zeros((rows + 1, grad.size(1))).scatter_(0, arg, grad).narrow(0, 0, rows)
 
 
 class _Compared(torch.autograd.Function):
