@@ -231,9 +231,10 @@ def _finished(total: Tensor, count: Optional[Tensor], src: Tensor, out: Optional
 def _value(src: Tensor, at: Index, out: Optional[Tensor], how: str) -> Tensor:
     """The least or greatest of each group."""
     if out is None and _rows.eager(src):
-        if at.ordered and _vectors.pays(src, at) and (found := _vectors.extreme(src, at, how, place=False)) is not None:
-            return found[0]
-        if _rows.pays(src, at, columns=1) and (found := _rows.extreme(src, at, how, place=False)) is not None:
+        found = _vectors.extreme(src, at, how, place=False) if at.ordered and _vectors.pays(src, at) else None
+        if found is None and _rows.pays(src, at, columns=1):
+            found = _rows.extreme(src, at, how, place=False)
+        if found is not None:
             return found[0]
         if not (src.requires_grad and torch.is_grad_enabled()):
             return src.new_zeros(_shape(src, at)).scatter_reduce_(at.dim, at.full, src, how, include_self=False)
