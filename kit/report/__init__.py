@@ -4,10 +4,12 @@ Nothing in the text is run, and nothing of the machine that reads it is looked a
 """
 
 import re
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import field
 from functools import cache, cached_property
-from typing import Optional
+from typing import Optional, Union
 
 from kit.facts import About, Facts, Host, Python
 from kit.findings import Fix
@@ -27,7 +29,8 @@ class Raised(Record):
     """An exception, a warning or a program's error that the text shows, from line ``at`` to before line ``end``.
 
     ``kind`` is the exception's name without its module (``ImportError``, ``UserWarning``), ``error`` for what a
-    program calls an error.  ``frames`` are innermost last.
+    program calls an error, the signal's name (``SIGSEGV``) for a crash, ``warning`` for a logger's.  ``frames`` are
+    innermost last.  ``envelope`` marks one that only says that something else failed.
     """
 
     kind: str
@@ -36,6 +39,7 @@ class Raised(Record):
     end: int
     frames: tuple[Frame, ...] = ()
     warning: bool = False
+    envelope: bool = False
 
 
 class Hit(Record):
@@ -52,9 +56,16 @@ class Hit(Record):
 class Report(Record):
     """``lines`` are what a person sees of the text; ``numbers`` where each began in what was pasted, from 1.
 
+    Colours, boxes, prefixes of loggers and runners, quote marks and secrets are taken out of the lines; typographic
+    quotes are written ' and ", while ` stays.  A line that a terminal tore inside a word is whole again.
+
     ``errors`` begin with the cause of the last failure: the innermost of the exceptions that led to it, its envelopes
     opened; then the others, the later ones first; warnings last.  ``commands`` are those that were typed, as words.
     ``facts`` are what the text states of the environment; what it does not state is '', (), None or 0.
+
+    What facts cannot hold: ``torch_build`` is ``cpu``, ``cu118`` or ``rocm6.2`` where the text states which build of
+    torch it is (``facts.torch.cuda`` is None where that is unknown, too); ``cuda_available`` is what
+    ``torch.cuda.is_available()`` said; ``pages`` are the addresses given to pip as pages or indexes.
     """
 
     lines: tuple[str, ...]
@@ -66,6 +77,9 @@ class Report(Record):
         Python("python", "", "", "", "", False, False, "", "", 0, "", False, "", ()),
         Host("", ""),
     )
+    torch_build: Optional[str] = None
+    cuda_available: Optional[bool] = None
+    pages: tuple[str, ...] = ()
 
     @cached_property
     def text(self) -> str:
@@ -77,9 +91,29 @@ class Report(Record):
         """All lines in lower case, to look for words in."""
         return self.text.lower()
 
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Where each line begins in :attr:`text`."""
+        starts, at = [], 0
+        for line in self.lines:
+            starts.append(at)
+            at += len(line) + 1
+        return starts
+
+    @cached_property
+    def _known(self) -> dict[str, bool]:
+        return {}
+
     def has(self, *words: str) -> bool:
         """Whether one of these words, in lower case, stands anywhere: much faster than a pattern."""
-        return any(word in self.lower for word in words)
+        known = self._known
+        for word in words:
+            found = known.get(word)
+            if found is None:
+                found = known[word] = word in self.lower
+            if found:
+                return True
+        return False
 
     def hits(self, pattern: str) -> Iterator[Hit]:
         """Every place of a pattern, which may span lines; without regard to case, ``^`` and ``$`` at each line."""
@@ -92,19 +126,38 @@ class Report(Record):
 
     def last(self, pattern: str) -> Optional[Hit]:
         """The last place of a pattern."""
-        found = None
-        for found in self.hits(pattern):
-            pass
-        return found
+        found = deque(_compiled(pattern).finditer(self.text), maxlen=1)
+        return self._hit(found[0]) if found else None
 
     def _hit(self, match: "re.Match[str]") -> Hit:
-        at = self.text.count("\n", 0, match.start())
+        at = max(bisect_right(self._starts, match.start()) - 1, 0)
         groups = {name: value for name, value in match.groupdict().items() if value is not None}
-        return Hit(at, self.lines[at].strip(), groups)
+        return Hit(at, self.lines[at].strip() if self.lines else "", groups)
+
+    @property
+    def cause(self) -> Optional[Raised]:
+        """What led to the last failure: the first error that is no warning; None where there is none."""
+        return next((raised for raised in self.errors if not raised.warning), None)
+
+    @property
+    def warnings(self) -> tuple[Raised, ...]:
+        """The warnings among the errors."""
+        return tuple(raised for raised in self.errors if raised.warning)
+
+    def inside(self, hit: Hit) -> Optional[Raised]:
+        """The error in whose message a hit lies, the innermost where several do; None where it lies in none."""
+        around = [raised for raised in self.errors if raised.at <= hit.at < raised.end]
+        return min(around, key=lambda raised: raised.end - raised.at, default=None)
+
+    def raised(self, *kinds: str) -> Iterator[Raised]:
+        """The errors of these kinds, e.g. ``ImportError``, in their order."""
+        return (raised for raised in self.errors if raised.kind in kinds)
 
     def version(self, package: str) -> Optional[str]:
         """The version of a package that the text states."""
         found = self.facts.distribution(package)
+        if found is None and package == "torch" and self.facts.torch is not None:
+            return self.facts.torch.version or None
         return found.version if found is not None else None
 
 
@@ -130,7 +183,25 @@ def _compiled(pattern: str) -> "re.Pattern[str]":
     return re.compile(pattern, re.IGNORECASE | re.MULTILINE)
 
 
-def read(text: str) -> Report:
-    """The report in a pasted text."""
-    lines = tuple(text.splitlines())
-    return Report(lines, tuple(range(1, len(lines) + 1)))
+def read(text: Union[str, bytes]) -> Report:
+    """The report in a pasted text, or in the bytes of a file in whatever encoding.
+
+    Of a very long text its beginning, its end, and what lies between that tells most are read.
+    """
+    from kit.report import errors, stated, typed  # no other command needs them
+    from kit.report import text as texts
+
+    lines, numbers = texts.clean(text)
+    found = errors.find(lines)
+    commands = typed.find(lines, found)
+    told = stated.State(lines, commands)
+    return Report(
+        tuple(lines),
+        tuple(numbers),
+        found,
+        tuple(command.words for command in commands),
+        told.facts(),
+        told.torch_build,
+        told.cuda_available,
+        told.pages,
+    )
