@@ -15,7 +15,7 @@ LINES = 400
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b\x0c\x0e-\x1f]")
 # What stands before a command: a prompt, set -x, an instruction of a Dockerfile, a cell, a step number of BuildKit.
 _PROMPT = r"(?:.{0,80}?[$#>%!+]\s*|(?:#?\d+\s+)?(?:\[[^\]]*\]\s*)?RUN\s+|In\s*\[\d*\]:\s*)?"
-_VARIABLES = r"(?:[A-Za-z_]\w*=(?:'[^']*'|\"[^\"]*\"|\S*)\s+)*"
+_VARIABLES = r"(?:[A-Za-z_]\w*=(?:'[^']*'|\"[^\"]*\"|[^\s'\"]\S*|)\s+)*"
 _PIP = (
     r"(?:\S*python[\d.]*(?:\.exe)?\s+-m\s+)?(?:uv\s+)?(?:\S*[/\\])?pip[\d.]*(?:\.exe)?\s+(?:install|wheel|download)\b"
 )
