@@ -11,7 +11,8 @@ from typing import Optional
 
 from kit.data import table
 from kit.facts import Attempt, Extension, Facts, normalise
-from kit.failures._pages import is_pygs, of_torch, wrong
+from kit.failures import _stops
+from kit.failures._pages import Wrong, is_pygs, of_torch, wrong
 from kit.findings import Fix
 from kit.gpus import numbers
 from kit.published import PYG_VERSIONS, matching_wheel, pip, platform, pyg_row, python_minor, rebuild
@@ -50,38 +51,6 @@ _FAILED = (
     r"^\w*Error: |Traceback \(most recent"
 )
 _ABSENT = r"(?:ModuleNotFoundError|ImportError): No module named '?\"?([\w.]+)"
-
-# -- what a build stops at
-
-_MISSING_HEADER = (
-    # gcc: file:line:column: severity: header: reason; clang and MSVC quote the header; severity and reason translated
-    r"^\s*[^\s:][^:\n]*:\d+(?::\d+)?: [^:\n]+: ([\w+./-]+\.h(?:h|pp|xx)?): \S",
-    r"\b(?:fatal error|error)\b[^'\n]*: '([\w+./-]+\.h(?:h|pp|xx)?)' file not found",
-    r"\bC1083\b[^'\n]*'([\w+./-]+\.h(?:h|pp|xx)?)'",
-)
-# Those of the CUDA toolkit and of torch itself are not the system's.
-_OTHERS_HEADERS = (
-    r"cuda|cu(blas|dnn|fft|rand|solver|sparse|pti|file)|nv|nccl|thrust/|cub/|hip/|torch/|ATen/|c10/|caffe2/"
-)
-_COMPILERS = r"(?:[\w.-]*-)?(?:gcc|g\+\+|cc|c\+\+|clang|clang\+\+|cl|icc|icpc)(?:-?[\d.]+)?(?:\.exe)?"
-_NO_COMPILER = (
-    rf"unable to execute '((?:[^'\n]*[/\\])?{_COMPILERS})'",
-    rf"[Cc]ommand '((?:[^'\n]*[/\\])?{_COMPILERS})' failed: No such file",
-    rf"\[(?:Errno|WinError) 2\][^'\n]*: '((?:[^'\n]*[/\\])?{_COMPILERS})'",
-    rf"(?:^|[\s:/])({_COMPILERS}): (?:command )?not found",
-    rf"Command '\['(?:which|where)', '({_COMPILERS})'\]'",
-    r"(Microsoft Visual C\+\+ \d+(?:\.\d+)?) (?:or greater )?is required",
-    r"Cannot find compiler '(cl\.exe)'",
-    r"No (CMAKE_C(?:XX)?_COMPILER) could be found",
-)
-_WRONG_COMPILER = (
-    r"(unsupported (?:GNU|clang|Microsoft Visual Studio) version![^\n]*?supported)",
-    r"(unsupported clang version![^\n]*?less than \d+)",
-    r"(installed version of \S+ \([\d.]+\) is (?:greater|less) than the (?:maximum|minimum) required version[^\n]*)",
-    r"(too old version of (?:GCC|Clang)[^\n]*)",
-    r"(You need C\+\+\d+ to compile PyTorch|C\+\+\d+ or later compatible compiler is required[^\n]*)",
-    r"(unrecognized command[- ]line option ['‘\"]?-std=[\w+]+)",
-)
 
 
 class Cause(Record):
@@ -246,17 +215,37 @@ def _address(it: Tried, facts: Facts, matters: bool) -> Optional[Cause]:
     torch_too = any(re.match(r"torch(?![\w-])", r) for r in it.requirements)
     for index, addresses in ((False, it.pages), (True, it.indexes)):
         for address in addresses:
-            found = wrong(address, facts, index, torch_too)
+            found = wrong_here(address, facts, index, torch_too)
             if found is not None:
                 return Cause("index-url-malformed", it.package, address, found.what)
     return None
+
+
+def build_known(facts: Facts) -> bool:
+    """Whether it is known for which CUDA torch was built.  Pasted text often names its version alone."""
+    torch = facts.torch
+    if torch is None or not torch.version:
+        return False
+    return bool(torch.cuda or torch.hip or "+" in torch.version) or facts.about.name != "pasted text"
+
+
+def wrong_here(address: str, facts: Facts, index: bool, torch_too: bool) -> Optional[Wrong]:
+    """What is wrong with an address, as :func:`wrong`, by what is known of torch."""
+    if facts.torch is not None and not facts.torch.version:
+        facts = dataclasses.replace(facts, torch=None)
+    found = wrong(address, facts, index, torch_too)
+    if found is None or build_known(facts):
+        return found
+    if re.match(r"is the page for (?!torch)", found.what):
+        return None
+    return dataclasses.replace(found, meant=None)
 
 
 def _other_python(it: Tried, facts: Facts, missing: bool) -> Optional[Cause]:
     here = python_minor(facts)
     said = _line(it.text, r"requires a different Python: ", r"Your python: python=")
     wheel = re.search(r"-cp(\d)(\d+)-(?:cp\w+|abi3|none)-\w+\.whl is not a supported wheel", it.text)
-    if wheel and f"{wheel.group(1)}.{wheel.group(2)}" != here:
+    if wheel and here and f"{wheel.group(1)}.{wheel.group(2)}" != here:
         said = _line(it.text, r"is not a supported wheel")
     if not said and missing:
         said = _line(it.text, r"no wheels with a matching Python (?:ABI|version|implementation) tag")
@@ -267,7 +256,7 @@ def _other_python(it: Tried, facts: Facts, missing: bool) -> Optional[Cause]:
         if not said and facts.python.bits == 32 and re.match(r"torch|pyg", it.package):
             said = f"{facts.python.executable}: a 32-bit Python"
         pythons = wheels_for(it.package, facts)
-        if not said and pythons and here not in pythons:
+        if not said and here and pythons and here not in pythons:
             said = f"{facts.python.executable}: Python {facts.python.version}"
     return Cause("python-unsupported", it.package, said) if said else None
 
@@ -286,7 +275,9 @@ def wheels_for(package: str, facts: Facts) -> tuple[str, ...]:
 def _preferred(it: Tried, facts: Facts) -> Optional[Cause]:
     """Whether a source distribution was taken although a wheel is there that fits."""
     torch = facts.torch
-    if it.wants_source or it.version is None or torch is None or torch.hip or not torch.released:
+    if it.wants_source or it.version is None or torch is None or not build_known(facts):
+        return None
+    if torch.hip or not torch.released:
         return None
     pages = [page for page in it.pages if of_torch(page)]
     line = _line(it.text, rf"{re.escape(it.version)}\.(?:tar\.gz|zip)")
@@ -310,13 +301,9 @@ def _build(it: Tried, facts: Facts, source: bool) -> Optional[Cause]:
         return Cause("build-isolation", it.package, overlay, "another torch")
     if re.search(r"Cannot import '?setuptools", it.text) and not it.isolated:
         return Cause("build-isolation", it.package, _line(it.text, r"Cannot import '?setuptools"), "setuptools")
-    compiler = _compiler(it)
-    if compiler is not None:
-        return compiler
-    for pattern in _MISSING_HEADER:
-        for found in re.finditer(pattern, it.text, re.M):
-            if not re.match(_OTHERS_HEADERS, found.group(1)):
-                return Cause("headers-missing", it.package, found.group().strip()[:300], found.group(1))
+    stop = _stop(it)
+    if stop is not None:
+        return stop
     name = name.partition(".")[0]
     if (
         absent
@@ -327,13 +314,29 @@ def _build(it: Tried, facts: Facts, source: bool) -> Optional[Cause]:
     return None
 
 
-def _compiler(it: Tried) -> Optional[Cause]:
-    for patterns, kind in ((_WRONG_COMPILER, "unsupported"), (_NO_COMPILER, "missing")):
-        for pattern in patterns:
-            found = re.search(pattern, it.text, re.M)
-            if found:
-                line = _line(it.text, pattern)
-                return Cause("compiler-unsupported", it.package, line, f"{kind}: {found.group(1)}")
+# Sentences that are less sure than this may stand in a build that stopped at something else.
+_SURE = 0.8
+
+
+def _stop(it: Tried) -> Optional[Cause]:
+    """What compilers and nvcc said; a header that is missing comes before the sentences that are less sure."""
+    said = list(
+        _stops.stops(it.text, ("nvcc-torch-mismatch", "nvcc-arch-unsupported", "compiler-unsupported"), _SURE)
+    )
+    said += _stops.stops(it.text, ("nvcc-not-found",), _SURE)
+    for stop, found in said:
+        if stop.kind != "tool":
+            what = _stops.what(found.groupdict())
+            line = _line(it.text, re.escape(found.group().strip().partition("\n")[0]))
+            return Cause(stop.failure, it.package, line, f"{stop.kind}: {what}" if what else stop.kind)
+    for _, pattern in _stops.HEADERS:
+        for found in re.finditer(pattern, it.text, re.M):
+            name = found.group("what").replace("\\", "/")
+            owner = _stops.header(name)
+            if owner == "nvcc":
+                return Cause("nvcc-not-found", it.package, found.group().strip()[:300], f"header: {name}")
+            if owner not in ("torch", "c++17", "omp") and re.search(r"\.h\w*$", name):
+                return Cause("headers-missing", it.package, found.group().strip()[:300], name)
     return None
 
 
@@ -344,12 +347,14 @@ ONLY = ("--no-deps", "--no-cache-dir", "--only-binary=:all:")
 
 def wheel_of(package: str, facts: Facts) -> Optional[Fix]:
     """The wheel of a package that is not installed yet, where the table lists one."""
+    if not build_known(facts):
+        return None
     return matching_wheel(Extension(package, "", "", "", ()), facts)
 
 
 def compiled(kind: str, it: Tried, facts: Facts, why: str = "") -> Optional[Fix]:
     """Its build from source against the torch that is here: without isolation, past the cache; None without torch."""
-    build = rebuild(Extension(it.package, "", "", "", ()), facts)
+    build = rebuild(Extension(it.package, "", "", "", ()), facts) if build_known(facts) else None
     if build is None:
         return None
     if it.package == "apex":

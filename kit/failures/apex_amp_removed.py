@@ -10,7 +10,8 @@ imported.  It is not a matter of how apex was built: an apex with all its CUDA e
 How it is found
 ---------------
 The package apex has metadata and no ``amp`` folder, and is not PyPI's web toolkit.  With transformers 4.52.4 or
-older beside it it is an error, else a warning: only code that asks for amp is concerned.
+older beside it it is an error, else a warning: only code that asks for amp is concerned.  In text: an installed
+``apex/__init__.py`` from which ``amp``, ``parallel`` or ``RNN`` cannot be imported.
 
 Example
 -------
@@ -29,17 +30,31 @@ Whether your own code imports amp is not looked at.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from kit.facts import Distribution, Extension, Facts, Module
-from kit.failures._apex import replacement, uninstall
+from kit.failures._apex import (
+    WEB,
+    WEB_WORDS,
+    about,
+    from_index,
+    native,
+    of_new_days,
+    of_old_days,
+    replacement,
+    told_uninstall,
+    uninstall,
+)
 from kit.failures._place import Place
+from kit.failures._told_python import hits
 from kit.failures.apex_wrong_package import is_pyramid
 from kit.findings import Cost, Finding, Fix
 from kit.gpus import numbers
 from kit.published import pip
 from kit.recorded import recorded
+from kit.report import Report, Told
 
 RANK = 51
 SHOWS = r"cannot import name 'amp' from 'apex'"
@@ -98,6 +113,42 @@ def _fixes(facts: Facts) -> list[Fix]:
     if near:
         return [without_amp, without, ours]
     return [without, ours, native] if version else [ours, without, native]
+
+
+_GONE = re.compile(r"apex\.(amp|parallel|RNN|fp16_utils|reparameterization)\b")
+
+
+def told(report: Report) -> Iterator[Told]:
+    missing = [one for one in about(report) if _GONE.match(one.path)]
+    if not missing or from_index(report) is not None:
+        return
+    if report.has(*WEB_WORDS) and report.hit(WEB):
+        return
+    one = missing[0]
+    if one.where == "unknown location" or one.file or one.circular:
+        return
+    if one.where:
+        confidence = 0.75 if of_old_days(report) else 0.92
+    elif of_new_days(report):
+        confidence = 0.8
+    else:
+        confidence = 0.2 if of_old_days(report) else 0.42 if one.attribute else 0.55
+    asker = one.asker if one.asker not in ("", "apex", "python") else ""
+    transformers = Fix("change-package-version", "Install transformers 4.53 or newer, which asks for amp only in use")
+    without = told_uninstall("Uninstall apex, where nothing uses its fused kernels")
+    own = Fix("change-code-or-data", "In your own code, for good: torch.amp.autocast and torch.amp.GradScaler")
+    through = asker == "transformers" or report.has("transformers")
+    story = f" {asker} imports it whenever apex is installed." if asker else ""
+    yield Told(
+        confidence,
+        "apex",
+        f"The installed apex no longer has {one.name or one.path.partition('.')[2]}. NVIDIA removed amp, "
+        f"parallel and "
+        f"RNN in May 2025, so no way of building a newer apex brings them back.{story}",
+        hits(report, one),
+        (transformers, without, native()) if through else (without, native(), own),
+        over=("module-moved", "version-conflict") if confidence > 0.7 else (),
+    )
 
 
 def example() -> Facts:

@@ -9,7 +9,8 @@ transformers up to 5.4 takes apex's FusedRMSNorm for T5 whenever apex is present
 How it is found
 ---------------
 The package has NVIDIA's Python modules (``normalization``, ``optimizers``, ``multi_tensor_apply``), and no library
-``amp_C`` or ``fused_layer_norm_cuda`` is installed beside it.
+``amp_C`` or ``fused_layer_norm_cuda`` is installed beside it.  In text: one of apex's compiled modules is not found,
+or apex says itself that it was installed without ``--cpp_ext`` or ``--cuda_ext``.
 
 Example
 -------
@@ -26,14 +27,17 @@ A single missing extension of apex.contrib is not looked for.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator
 
 from kit.facts import Distribution, Extension, Facts, Module
-from kit.failures._apex import lacks_libraries, replacement, uninstall
+from kit.failures._apex import COMPILED, lacks_libraries, native, replacement, told_build, told_uninstall, uninstall
 from kit.failures._place import Place
+from kit.failures._told_python import gone, hits
 from kit.findings import Cost, Finding, Fix
 from kit.published import pip
 from kit.recorded import recorded
+from kit.report import Hit, Report, Told
 
 RANK = 52
 SHOWS = r"No module named 'amp_C'"
@@ -73,6 +77,56 @@ def find(facts: Facts) -> Iterator[Finding]:
                 Cost(restart=True),
             ),
         ),
+    )
+
+
+# What apex and Megatron say where the compiled part is absent.
+_SAID = (
+    r"without --(?:cpp|cuda)_ext|apex[^\n]{0,60}requires cuda extensions|unscale kernel is unavailable|"
+    r"requires? apex (?:to be )?(?:installed|built) with|install APEX with --cpp_ext|MultiTensorApply is not "
+    r"available|"
+    r"fused_weight_gradient_mlp_cuda module is not found|Fused(?:LayerNorm|RMSNorm|Adam|LAMB|SGD)[^\n]{0,40} "
+    r"unavailable|"
+    r"apex\.\S+ requires cuda extensions"
+)
+# They take apex where it is there, and do without it else.
+_TAKERS = ("transformers", "esm", "fairseq", "timm", "sentence_transformers", "torch.hub", "openfold", "unicore")
+
+
+def told(report: Report) -> Iterator[Told]:
+    lines: tuple[Hit, ...] = ()
+    name, confidence = "", 0.95
+    for one in gone(report):
+        found = re.match(COMPILED + r"$", one.module)
+        if found and not one.name:
+            name, lines = one.module, hits(report, one)
+            break
+    if not lines and report.has("_ext", "cuda extensions", "unscale kernel", "apex", "multitensorapply"):
+        said = report.hit(_SAID)
+        # apex prints the same where a library is there and cannot be loaded.
+        if said is None or report.has("undefined symbol", "cannot open shared object"):
+            return
+        lines, confidence = (said,), 0.85
+    if not lines:
+        return
+    what = f" {name} was not built, or an installation without it took its place." if name else ""
+    taken = report.has(*_TAKERS) and not report.has("setup.py", "nvidia/apex", "cpp_ext", "install ./", "megatron")
+    build = told_build(
+        "Build it in a clone of github.com/NVIDIA/apex with both parts: APEX_CPP_EXT=1 APEX_CUDA_EXT=1 pip "
+        "install -v "
+        "--no-build-isolation --no-cache-dir ."
+    )
+    without = told_uninstall(
+        "Uninstall apex, where nothing uses its fused kernels; code that can do without it then does"
+    )
+    yield Told(
+        confidence,
+        "apex",
+        f"apex is installed without its compiled part.{what or ' Its fused layers and optimizers cannot work.'} Its "
+        "Python modules alone import, and fail when they are used.",
+        lines,
+        (without, build, native()) if taken else (build, without, native()),
+        over=("not-environment", "wrong-interpreter", "module-moved"),
     )
 
 

@@ -12,6 +12,7 @@ How it is found
 Importing apex in a child process names a part of torch that is not there; that is tried where no library of apex
 shows that it fits.  For the second: the installed apex has its
 own ``amp`` and torch is 2.0 or newer; that is only a note, for code that uses no weight twice is not concerned.
+In text: a file of apex asks for a part of torch that is not found, or apex's C++ code does not compile with it.
 
 Example
 -------
@@ -33,11 +34,13 @@ import re
 from collections.abc import Iterator
 
 from kit.facts import Distribution, Facts, Module, Probe
-from kit.failures._apex import GONE, lacks_libraries, replacement, uninstall
+from kit.failures._apex import GONE, lacks_libraries, native, replacement, told_build, told_uninstall, uninstall
 from kit.failures._place import Place
+from kit.failures._told_python import gone, hits
 from kit.findings import Finding, Fix
 from kit.gpus import numbers
 from kit.recorded import recorded
+from kit.report import Hit, Report, Told
 
 RANK = 53
 SHOWS = r"No module named 'torch\._six'"
@@ -70,6 +73,55 @@ def find(facts: Facts) -> Iterator[Finding]:
             (*evidence, f"apex/amp is there; torch {torch.version}"),
             (replacement(facts, cover=True), rewrite),
         )
+
+
+_IN_APEX = re.compile(r"(?:^|[/\\])apex(?:[/\\]|-[\w.-]+\.egg[/\\])")
+_COMPILING = (
+    r"csrc[/\\](?:mlp|syncbn|layer_norm_cuda|welford|multi_tensor\w*|amp_C_frontend|flatten_unflatten|megatron)[\w.]*"
+)
+_TOO_OLD_OR_NEW = r"(?:Apex|--c(?:pp|uda)_ext) requires Pytorch [\d.]+ or (?:newer|later)"
+
+
+def told(report: Report) -> Iterator[Told]:
+    if not report.has("apex"):
+        return
+    lines: tuple[Hit, ...] = ()
+    confidence = 0.0
+    for one in gone(report):
+        if one.top == "torch" and one.path != "torch" and _IN_APEX.search(one.by):
+            confidence, lines = 0.93, hits(report, one)
+        elif one.top == "torch" and "_six" in one.module and not one.asker and report.has("from apex", "import apex"):
+            confidence, lines = 0.6, hits(report, one)
+        if lines:
+            break
+    if not lines and report.has("tuple index out of range"):
+        found = report.hit(r"next_functions\[1\]\[0\]\.variable|apex[/\\]amp[/\\]utils\.py[^\n]*cached_cast")
+        confidence, lines = (0.85, (found,)) if found else (0.0, ())
+    if not lines and report.has("pytorch"):
+        found = report.hit(_TOO_OLD_OR_NEW)
+        confidence, lines = (0.85, (found,)) if found else (0.0, ())
+    if not lines and report.has("csrc"):
+        # Not for CUDA versions that differ or a compiler that is missing: nothing of torch is named then.
+        found = report.hit(
+            _COMPILING + r":\d+[^\n]*(?:has no member|was not declared|no matching function|is not a member|"
+            r"THC/|no suitable|DeprecatedTypeProperties|no instance of)"
+        )
+        confidence, lines = (0.7, (found,)) if found else (0.0, ())
+    if not lines:
+        return
+    yield Told(
+        confidence,
+        "apex",
+        "The installed apex is of another time than this torch. It asks for a part of torch that this release does "
+        "not have, so it cannot work with it.",
+        lines,
+        (
+            told_uninstall("Uninstall apex, where nothing needs its fused kernels; transformers then does without"),
+            told_build("Or build an apex that fits this torch, with APEX_CPP_EXT=1 APEX_CUDA_EXT=1 and no isolation"),
+            native(),
+        ),
+        over=("module-moved", "version-conflict", "not-environment") if confidence > 0.8 else (),
+    )
 
 
 def example() -> Facts:

@@ -10,7 +10,9 @@ package called apex is present, fails with ``Could not import module 'Trainer'``
 How it is found
 ---------------
 The package ``apex`` holds the modules of the web toolkit (``interfaces``, ``views``, ``forms``) and none of
-NVIDIA's (``normalization``, ``optimizers``, ``multi_tensor_apply``, ``amp``).
+NVIDIA's (``normalization``, ``optimizers``, ``multi_tensor_apply``, ``amp``).  In text: names of the web toolkit
+(``ApexImplementation``, ``pyramid``, ``velruse``), its version 0.9.10, or ``pip install apex`` before an import that
+fails.
 
 Example
 -------
@@ -29,10 +31,23 @@ import dataclasses
 from collections.abc import Iterator
 
 from kit.facts import Distribution, Facts, Module
-from kit.failures._apex import replacement, uninstall
+from kit.failures._apex import (
+    WEB,
+    WEB_WORDS,
+    about,
+    from_index,
+    native,
+    of_old_days,
+    replacement,
+    told_build,
+    told_uninstall,
+    uninstall,
+)
 from kit.failures._place import Place
+from kit.failures._told_python import failing, gone, hit, hits
 from kit.findings import Finding
 from kit.recorded import recorded
+from kit.report import Hit, Report, Told
 
 RANK = 50
 SHOWS = r"cannot import name 'amp' from 'apex'"
@@ -66,6 +81,45 @@ def find(facts: Facts) -> Iterator[Finding]:
         "framework; it has no amp and nothing to do with torch.",
         tuple(evidence),
         (uninstall(facts, "Uninstall it; nothing that uses torch needs it"), replacement(facts, cover=True)),
+    )
+
+
+def told(report: Report) -> Iterator[Told]:
+    if not report.has("apex", "pyramid"):
+        return
+    named = report.hit(WEB) if report.has(*WEB_WORDS) else None
+    asked = from_index(report)
+    if named is not None and (report.has("apex", "unencryptedcookie") or failing(report)):
+        others = [other for other in report.hits(WEB) if other.line != named.line][:2]
+        yield _told(0.97 if report.has("apex", "unencryptedcookie", "pyramid_mailer") else 0.85, (named, *others))
+        return
+    missing = about(report) or [one for one in gone(report) if one.name == "amp" and not one.module]
+    if asked is not None and missing:
+        yield _told(0.9, (hit(report, asked), *hits(report, missing[0])))
+    elif asked is not None and report.has("apex"):
+        yield _told(0.6 if failing(report) else 0.5, (hit(report, asked),))
+    elif missing and missing[0].where != "unknown location" and not missing[0].file:
+        one = missing[0]
+        # Since 2018 NVIDIA's package has imported amp by itself; no longer since May 2025.
+        sure = 0.55 if one.attribute and of_old_days(report) else 0.5 if one.attribute else 0.4
+        if one.path == "apex":
+            return
+        yield _told(0.2 if one.where else sure, hits(report, one))
+
+
+def _told(confidence: float, lines: tuple[Hit, ...]) -> Told:
+    return Told(
+        confidence,
+        "apex",
+        "This apex is PyPI's web toolkit, not NVIDIA's. The package index has an unrelated project under that name; "
+        "it has no amp, and nothing that uses torch needs it.",
+        lines,
+        (
+            told_uninstall("Uninstall it (pip uninstall apex); transformers and others then do without"),
+            told_build("Where NVIDIA's is needed: build it from github.com/NVIDIA/apex with its C++ and CUDA parts"),
+            native(),
+        ),
+        over=("apex-amp-removed", "module-moved", "version-conflict") if confidence > 0.7 else (),
     )
 
 

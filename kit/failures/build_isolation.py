@@ -11,7 +11,8 @@ installed at all.
 How it is found
 ---------------
 In what an installation said: the build of a source distribution ended with a missing module that is torch, or one
-that the build needs, or the compiler read the headers of a torch in ``pip-build-env``.
+that the build needs, or the compiler read the headers of a torch in ``pip-build-env``.  In pasted text: the same
+words below a traceback of a setup.py or of a build's backend, and uv's hint.
 
 Example
 -------
@@ -29,15 +30,18 @@ A log without its command is taken for an isolated build where the missing modul
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator
+from typing import Optional
 
 from kit.facts import Attempt, Facts
-from kit.failures import _compiled, torch_missing
+from kit.failures import _compiled, _told_build, torch_missing
 from kit.failures._installing import cause, compiled, tried, wheel_of
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
 from kit.published import pip, replacement
 from kit.recorded import recorded
+from kit.report import Hit, Report, Told
 
 RANK = 34
 INSTEAD = "Installing torch again would change nothing: the isolated build does not look at it."
@@ -95,6 +99,100 @@ def _fixes(what: str, package: str, facts: Facts) -> Iterator[Fix]:
         yield Fix("change-package-version", why, argv, safety="changes-environment", cost=Cost(seconds=5))
     build = compiled("disable-build-isolation", tried(facts.attempt), facts)
     yield build or Fix("disable-build-isolation", f"Install {package} with --no-build-isolation and --no-cache-dir")
+
+
+# What a setup.py imports, and an isolated build does not have unless it is asked for.
+_TOOLS = frozenset(
+    "packaging numpy wheel setuptools pkg_resources pip cython Cython pybind11 ninja cmake psutil".split()
+)
+_HINT = r"depends on `?(?P<what>torch)`?, but doesn't declare it as a build dependency"
+_WITHOUT_TORCH = (
+    r"pre-compile ops without (?P<what>torch) installed|requires (?P<w2>Py)?Torch being installed|"
+    r"(?:Py)?[Tt]orch (?:must|needs to|has to|should) be (?:pre-?)?installed (?:before|first|to build)|"
+    r"please install (?:Py)?torch (?:first|before)"
+)
+
+
+# What follows from it, where it is sure.
+_FOLLOW = ("torch-missing", "wrong-interpreter", "sdist-preferred", "wheel-not-published", "not-environment")
+
+
+def told(report: Report) -> Iterator[Told]:
+    name = _told_build.called(report)
+    package = _told_build.package(report)
+    missing = _missing(report)
+    if missing is not None:
+        what, sure, hit = missing
+        if what == "torch":
+            yield Told(
+                sure,
+                package,
+                f"The build of {name} does not see torch. Its setup.py imports torch, and an isolated build holds "
+                "only what its metadata asks for; nor is torch there where the same command installs it later.",
+                (hit,),
+                (_unisolated(report, "torch", name), *_told_build.prebuilt(report)),
+                over=_FOLLOW if sure > 0.8 else _FOLLOW[2:4],
+            )
+        else:
+            yield _tool(report, what, sure, hit, name, package)
+        return
+    overlay = _told_build.overlay(report)
+    if overlay is not None and report.has("cuda", "undefined", "error", "mismatch"):
+        yield Told(
+            0.88,
+            package,
+            f"The build of {name} was given another torch. pip builds in an environment of its own, with a torch "
+            "that it downloads for it: another version, or a build without CUDA, than the one that is installed.",
+            (overlay,),
+            (_unisolated(report, "torch", name), *_told_build.prebuilt(report)),
+            over=("nvcc-not-found", "nvcc-torch-mismatch", "torch-cpu-only", "harmless-warning", "numpy-abi"),
+        )
+    if report.has("cannot import 'setuptools", "bdist_wheel'"):
+        other = report.hit(r"Cannot import '?(?P<what>setuptools)[^\n]*|invalid command '(?P<w2>bdist_wheel)'")
+        if other is not None:
+            yield _tool(report, "setuptools" if other.groups.get("what") else "wheel", 0.85, other, name, package)
+
+
+def _missing(report: Report) -> Optional[tuple[str, float, Hit]]:
+    """The module that a build misses, how sure that is the cause, and the line."""
+    if report.has("build dependency"):
+        hint = report.hit(_HINT)
+        if hint is not None:
+            return "torch", 0.96, report.hit(r"No module named '?torch\b[^\n]*") or hint
+    if report.has("no module named") and _told_build.in_build(report):
+        absent = [hit for hit in report.hits(_told_build.ABSENT + r"[^\n]*") if not re.search("warn", hit.line, re.I)]
+        for hit in sorted(absent[:20], key=lambda hit: not hit["what"].startswith("torch")):
+            name = hit["what"].rstrip(".")
+            level = _told_build.at_build(report, hit.at) if name == "torch" or name in _TOOLS else 0.0
+            if level:
+                return name, level * (0.94 if name == "torch" else 0.86 if name != "pip" else 0.75), hit
+    if report.has("without torch", "being installed", "torch first", "torch before", "be installed"):
+        asked = report.hit(_WITHOUT_TORCH)
+        if asked is not None:
+            return "torch", 0.85, asked
+    return None
+
+
+def _tool(report: Report, what: str, sure: float, hit: Hit, name: str, package: Optional[str]) -> Told:
+    module = "setuptools" if what == "pkg_resources" else what.lower()
+    install = "setuptools below 81, which still holds pkg_resources" if what == "pkg_resources" else module
+    return Told(
+        sure,
+        package,
+        f"The build of {name} does not find {what}. Its setup.py imports {what}, which the environment of the build "
+        "does not hold: in isolation, nothing but what its metadata asks for.",
+        (hit,),
+        (
+            Fix("disable-build-isolation", f"Install {install}, then {name} with --no-build-isolation"),
+            Fix("change-package-version", f"Or take a release of {name} whose metadata asks for {module}"),
+        ),
+        over=("module-moved", "version-conflict", "not-environment", "wrong-interpreter"),
+    )
+
+
+def _unisolated(report: Report, what: str, name: str) -> Fix:
+    why = f"Install {what} first, in a command of its own; then {name} with --no-build-isolation and --no-cache-dir"
+    return _told_build.without_isolation(report, why)
 
 
 def example() -> Facts:

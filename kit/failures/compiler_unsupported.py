@@ -9,7 +9,8 @@ file or directory`` or ``Microsoft Visual C++ 14.0 or greater is required``.  Or
 How it is found
 ---------------
 In what a build said: the compiler that could not be started, or the sentence with which nvcc, torch's headers or
-torch's build refuse it.
+torch's build refuse it.  In pasted text: these and what nvcc
+says in headers of a compiler that is newer than it knows.
 
 Example
 -------
@@ -29,14 +30,16 @@ An error in the code itself is not told from a compiler that reads it differentl
 import dataclasses
 import re
 from collections.abc import Iterator
+from typing import Optional
 
 from kit.facts import Attempt, Facts
-from kit.failures import _compiled
+from kit.failures import _compiled, _stops, _told_build
 from kit.failures._installing import cause, wheel_of
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
 from kit.published import replacement
 from kit.recorded import recorded
+from kit.report import Hit, Report, Told
 
 RANK = 35
 INSTEAD = "Telling nvcc to allow the compiler all the same gives code that fails or computes wrong values."
@@ -83,6 +86,105 @@ def _fixes(name: str, what: str, missing: bool, facts: Facts) -> Iterator[Fix]:
         yield Fix("install-toolchain", "Install gcc and g++ (build-essential, gcc-c++, or conda's cxx-compiler)")
     else:
         yield Fix("install-toolchain", "Install a compiler that this build takes, and name it with CC and CXX")
+
+
+def told(report: Report) -> Iterator[Told]:
+    name, package = _told_build.called(report), _told_build.package(report)
+    for stop, hit in _told_build.stopped(report, "compiler-unsupported"):
+        what = _stops.what(hit.groups)
+        sure = stop.sure
+        if stop.kind == "missing" and "nvcc" in what:
+            continue
+        if stop.kind != "unsupported" and not _told_build.in_build(report) and not report.has("triton", "inductor"):
+            sure = min(sure, 0.7)
+        yield _answer(stop.kind, what, sure, hit, name, package, report)
+        return
+    for owner, header, hit in _told_build.missing_headers(report):
+        if owner in ("c++17", "omp", "system"):
+            sure = {"c++17": 0.85, "omp": 0.7, "system": 0.66}[owner]
+            yield _answer("unsupported", f"there is no {header}", sure, hit, name, package, report)
+            return
+    if report.has("winerror 2]", "codec can't decode byte") and report.has("cpp_extension", "setup.py"):
+        started = report.hit(r"\[WinError 2\][^\n]*|'utf-8' codec can't decode byte 0x[a-f\d]{2}[^\n]*")
+        if started is not None and "nvcc" not in started.line:
+            sure = 0.6 if "WinError" in started.line else 0.45
+            yield _answer("missing", "Visual C++ (cl.exe)", sure, started, name, package, report)
+            return
+    if report.has(
+        "ninja: build stopped", "compiling objects for extension", "error building extension", "failed with exit"
+    ):
+        cut = report.hit(
+            r"ninja: build stopped[^\n]*|Error (?:compiling objects for|building) extension[^\n]*|"
+            r"command '[^'\n]*(?:gcc|g\+\+|cc|clang|nvcc|cl\.exe)' failed with exit (?:code|status)[^\n]*"
+        )
+        if cut is not None:
+            yield _answer("cut", "", 0.3, cut, name, package, report)
+
+
+def _answer(kind: str, what: str, sure: float, hit: Hit, name: str, package: Optional[str], report: Report) -> Told:
+    if kind == "cut":
+        summary = (
+            f"A compiler failed in the build of {name}. What it said stands further up, and is not in this text."
+        )
+        fixes = [_other_compiler(what, report)]
+    elif kind == "tool":
+        summary = (
+            f"A tool that builds {name} is not installed. The build asks for Ninja or CMake and does not find it."
+        )
+        tool = "ninja" if "ninja" in hit.line.lower() else "cmake"
+        fixes = [Fix("install-toolchain", f"Install {tool} into this environment, and a C++ compiler where none is")]
+    elif kind == "missing":
+        which = f"{what} could not be started or found" if what else "None was found"
+        summary = f"There is no compiler to build {name} with. {which}; the build needs one that is on PATH."
+        fixes = [_compiler(report)]
+    else:
+        said = (
+            f"It stops at: {what[:150].rstrip('. ')}"
+            if what
+            else "The compiler stops in headers that are not its own"
+        )
+        summary = f"{name[0].upper()}{name[1:]} cannot be built with this compiler. {said}."
+        fixes = [_other_compiler(what, report)]
+    summary = re.sub(r"\s+", " ", summary)
+    return Told(
+        sure,
+        package or ("gcc" if kind == "unsupported" else None),
+        summary,
+        (hit,),
+        (*fixes, *_told_build.prebuilt(report))[:3],
+        over=("headers-missing", "nvcc-not-found", "not-environment") if kind == "unsupported" and sure > 0.8 else (),
+    )
+
+
+def _windows(report: Report) -> bool:
+    return report.facts.host.system == "Windows" or report.has(
+        "cl.exe", "msvc", "microsoft visual", "winerror", "c:\\"
+    )
+
+
+def _compiler(report: Report) -> Fix:
+    if _windows(report):
+        why = "Install the Build Tools of Visual Studio 2022 with C++, and build in its x64 Native Tools prompt"
+    elif report.facts.host.system == "Darwin" or report.has("xcrun", "darwin", "macos"):
+        why = "Install Apple's command line tools (xcode-select --install), then try again"
+    else:
+        why = "Install gcc and g++ (build-essential, gcc-c++, or conda's cxx-compiler), then try again"
+    return Fix("install-toolchain", why)
+
+
+def _other_compiler(what: str, report: Report) -> Fix:
+    limit = re.search(r"later than (\d+)", what)
+    if limit:
+        newest = limit.group(1)
+        why = f"Install gcc {newest} beside the system's and build with CC=gcc-{newest} CXX=g++-{newest}"
+        return Fix("install-toolchain", why, env={"CC": f"gcc-{newest}", "CXX": f"g++-{newest}"})
+    if _windows(report):
+        why = "Install the version of Visual C++ that this CUDA toolkit takes, or a CUDA toolkit that takes yours"
+    elif re.search(r"C\+\+\d+|-std=|std\b|there is no", what):
+        why = "Build with a compiler that has this C++ standard (gcc 9 or newer for C++17), named with CC and CXX"
+    else:
+        why = "Build with a gcc that this CUDA toolkit takes, named with CC and CXX, or with a newer CUDA toolkit"
+    return Fix("install-toolchain", why)
 
 
 def example() -> Facts:

@@ -11,7 +11,8 @@ How it is found
 In one folder of the import path: leftover metadata (``~...``), or two versions of one name.  Over the whole
 path: one networkx backend declared by distributions of different names; in Python 3.9 and older, which lists
 every copy, also by copies of the same one.  Newer Pythons take the first of several copies, so plain copies in
-several folders are no finding there.
+several folders are no finding there.  In text: networkx's own words, a failure of its configuration of backends,
+pip's ``Ignoring invalid distribution``, or a version that metadata gives as None.
 
 Example
 -------
@@ -28,15 +29,18 @@ Only metadata is compared, not the files that it lists.
 """
 
 import dataclasses
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 
 from kit.facts import Distribution, Facts
 from kit.failures._place import Place
+from kit.failures._told_python import each, failing, version
 from kit.findings import Cost, Finding, Fix
 from kit.gpus import numbers
 from kit.published import pip
 from kit.recorded import recorded
+from kit.report import Report, Told
 
 RANK = 60
 SHOWS = r"networkx backend defined more than once: nx_loopback"
@@ -160,6 +164,117 @@ def _backend_finding(name: str, group: list[Distribution], facts: Facts) -> Find
 
 def _folder(dist: Distribution) -> str:
     return dist.path.rpartition("/")[2]
+
+
+# words, pattern, confidence, of the words alone where a failure follows that is not theirs, package, what it is
+_SAID = (
+    (
+        ("defined more than once",),
+        r"backend defined more than once:?\s*(?P<what>[\w-]*)",
+        0.95,
+        0.3,
+        "networkx",
+        "networkx finds a backend declared twice",
+    ),
+    (
+        ("networkx/utils/configs", "networkx\\utils\\configs", "_set_configs_from_environment", "_get_backends("),
+        r"networkx[/\\]utils[/\\](?:configs|backends)\.py[^\n]*|_set_configs_from_environment",
+        0.88,
+        0.88,
+        "networkx",
+        "networkx stumbles over the metadata of a backend that is left from another installation",
+    ),
+    (
+        ("this is unusual. consider reinstalling",),
+        r"Unable to compare versions for (?P<name>[\w.-]+)[^\n]*found=None",
+        0.92,
+        0.92,
+        "",
+        "The metadata of {name} gives no version",
+    ),
+    (
+        ("invalid distribution",),
+        r"Ignoring invalid distribution [-~]?(?P<name>[\w.-]*)",
+        0.8,
+        0.3,
+        "",
+        "An interrupted pip left a folder behind that it now passes over",
+    ),
+    (
+        ("metadata entry 'name'",),
+        r"Skipping (?P<what>\S+) due to invalid metadata entry 'name'",
+        0.75,
+        0.35,
+        "",
+        "The metadata of an installed package cannot be read",
+    ),
+    (
+        ("record file was not found", "no-record-file", "distutils installed project", "no record file"),
+        r"(?:Cannot|Can't) uninstall '?(?P<name>[\w.-]+?)'?(?: [\d.]+)?[.,]? |uninstall-no-record-file",
+        0.65,
+        0.65,
+        "",
+        "pip cannot remove what it did not install, or whose list of files is gone",
+    ),
+    (
+        ("no package metadata was found for", "packagenotfounderror", "distributionnotfound"),
+        r"No package metadata was found for '?(?P<name>[\w.-]+)|PackageNotFoundError: (?P<pkg>[\w.-]+)\s*$",
+        0.55,
+        0.5,
+        "",
+        "The metadata of an installed package is not there",
+    ),
+    (
+        ("expected string or bytes-like object",),
+        r"importlib\.?_?metadata\.version\([^\n]*",
+        0.6,
+        0.6,
+        "",
+        "The metadata of a package gives no version",
+    ),
+    (
+        ("multiple .dist-info", "found multiple distributions", "multiple distributions"),
+        r"multiple (?:\.dist-info director\w+|distributions)[^\n]*",
+        0.8,
+        0.6,
+        "",
+        "The metadata of one package is there more than once",
+    ),
+)
+
+
+def told(report: Report) -> Iterator[Told]:
+    for (_, _, confidence, beside, package, title), said in each(report, _SAID):
+        name = said.groups.get("name") or said.groups.get("pkg") or ""
+        if package == "networkx" and confidence == beside and not report.has("error"):
+            continue
+        bare = re.sub(r"^[-~]", "", name)
+        # pip's leftover of torch is called ~orch, and -orch in older versions.
+        whole = {"orch": "torch", "umpy": "numpy", "ip": "pip", "ransformers": "transformers"}.get(bare, bare)
+        leads = package or whole
+        of = f" of {leads}" if leads else ""
+        remove = f"Remove the metadata folder that is left over{of} (~..., a second dist-info)"
+        yield Told(
+            beside if failing(report) else confidence,
+            leads or None,
+            f"{title.format(name=leads or 'a package')}. Distribution metadata is there twice or is a "
+            f"leftover, so what "
+            "reads it sees a package that is not the one in use.",
+            (said,),
+            _help(title, leads, remove),
+            "warning" if "backend declared twice" in title or "passes over" in title else "error",
+        )
+        return
+
+
+def _help(title: str, package: str, remove: str) -> tuple[Fix, ...]:
+    if "declared twice" in title:  # one of the two is taken, and all works
+        why = "Nothing needs to change: networkx takes one of the two; a leftover (~...) can be deleted at leisure"
+        return (Fix("nothing", why, safety="safe"),)
+    return (
+        Fix("uninstall-package", f"{remove}, or uninstall until pip finds no more of it, then install once"),
+        version(f"Or install {package or 'the package'} again, so that one of the two remains"),
+    )
 
 
 def example() -> Facts:

@@ -9,6 +9,7 @@ How it is found
 ---------------
 The extension's RECORD lists shared libraries that are not there, one of them is damaged or for another Python, or
 its import in a child process failed with a message that speaks neither of symbols nor of CUDA.
+In text: what the loader says of a file that is cut short, and ``PyInit_``.
 
 Example
 -------
@@ -31,12 +32,13 @@ from collections.abc import Iterator
 from typing import Optional
 
 from kit.facts import Extension, Facts, Probe
-from kit.failures import _compiled
+from kit.failures import _compiled, _told
 from kit.failures._loading import for_another_python, judge, lacks
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
 from kit.published import same_again
 from kit.recorded import recorded
+from kit.report import Report, Told
 
 RANK = 43
 SHOWS = r"file too short|invalid ELF header|Could not find"
@@ -70,6 +72,33 @@ def _fixes(extension: Extension, probe: Optional[Probe], facts: Facts) -> list[F
         # By hand: a module's name is not always that of the package that brings it.
         return [Fix("change-package-version", f"Install the package that brings the module {absent.group(1)}")]
     return same_again(extension, facts)
+
+
+def told(report: Report) -> Iterator[Told]:
+    if not report.has(
+        "file too short", "invalid elf header", "pyinit_", "past end of file", "bad magic", "exec format"
+    ):
+        return
+    hit = report.hit(
+        r"(?P<file>[^\s:'\"]{1,300}): (?:file too short|invalid elf header|elf load command past end of file)"
+        r"|does not define (?:module export|init) function \(?(?P<init>PyInit_\w+)"
+    )
+    if hit is None:
+        return
+    package = _told.owner(hit.groups.get("file", "")) or _told.around(report, hit.at)
+    if package is None or package == "torch":
+        return
+    yield Told(
+        0.85,
+        package,
+        f"A compiled file of {package} is damaged. It is cut short, or made for another Python or machine, "
+        "so it cannot be loaded.",
+        (hit,),
+        (
+            _told.fix("install-matching-wheel", f"Install {package} again, in the same version, past pip's cache"),
+            _told.fix("rebuild-extension", f"Compile {package} against this torch"),
+        ),
+    )
 
 
 def example() -> Facts:

@@ -11,6 +11,7 @@ How it is found
 A compiled file needs ``libtorch_cuda.so`` beside a CPU build of torch, or CUDA libraries of another major; its GPU
 code was compiled by another major; or the build tag in its version (``+pt213cu126``) names one.  Only the major is
 compared, as torch_scatter does itself.  The import in a child process confirms it and gives the error text.
+In text: its own words on both CUDA versions, or the CUDA library that its file asks for.
 
 Example
 -------
@@ -32,13 +33,14 @@ from collections.abc import Iterator
 from typing import Optional
 
 from kit.causes import of_another_cuda
-from kit.facts import Binary, Extension, Facts, Probe, Torch
-from kit.failures import _compiled
+from kit.facts import Binary, Extension, Facts, Probe, Torch, normalise
+from kit.failures import _compiled, _told
 from kit.failures._loading import judge, lacks
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
 from kit.published import extension_fixes
 from kit.recorded import recorded
+from kit.report import Hit, Report, Told
 
 RANK = 42
 SHOWS = r"libtorch_cuda\.so: cannot open shared object file"
@@ -90,6 +92,97 @@ def _by_hand(extension: Extension, torch: Torch) -> Fix:
     return Fix(
         "install-matching-wheel", f"Install the build of {extension.key} for torch {torch.minor}, {torch.build}"
     )
+
+
+def told(report: Report) -> Iterator[Told]:
+    found = [*_says_so(report), *_by_library(report), *_by_symbol(report), *_by_bitsandbytes(report)]
+    yield from found
+    if not found:
+        yield from _by_windows(report)
+
+
+def _mismatch(report: Report, confidence: float, package: Optional[str], hit: Hit, says: str) -> Told:
+    return Told(
+        confidence,
+        package,
+        f"{package or 'A compiled extension'} was built for another CUDA than torch. {says}",
+        (hit,),
+        tuple(_told.matching(report, package)[:3]),
+    )
+
+
+def _says_so(report: Report) -> Iterator[Told]:
+    """torch_scatter, torchvision and their like compare both versions when they are imported."""
+    if report.has("different cuda", "has cuda version", "xformers was built for"):
+        hit = report.hit(
+            r"detected that pytorch and (?P<package>[\w-]+) were compiled with different cuda"
+            r"|pytorch has cuda version[= ][\d.]+ and (?P<other>[\w-]+) has cuda version"
+        )
+        if hit:
+            package = normalise(next(iter(hit.groups.values())))
+            says = "It compares both when it is imported, and refuses to run."
+            yield _mismatch(report, 0.97, package, hit, says)
+            return
+        hit = report.hit(
+            r"pytorch\s+(?P<torch>\d[\d.]*)\+(?P<built>cu\d+)[^\n(]{0,40}\(you have (?P=torch)\+(?P<here>cu\d+)\)"
+        )
+        if hit and hit["built"] != hit["here"]:
+            says = f"It was compiled for {hit['built']}, torch is {hit['here']}."
+            yield _mismatch(report, 0.9, "xformers", hit, says)
+
+
+def _by_library(report: Report) -> Iterator[Told]:
+    for lack in _told.libraries(report):
+        library, failure = lack.what.rpartition("/")[2], _told.judged_library(lack, report)
+        if failure not in ("extension-cuda-mismatch", "torch-cpu-only") or library.startswith("libbitsandbytes"):
+            continue
+        package = lack.package or _told.named(report)
+        here = _told.same_cuda(report, library)
+        says = f"Its file needs {library[:60]}, which no part of this torch brings."
+        confidence = 0.55 if failure == "torch-cpu-only" else 0.5 if here else 0.88 if package else 0.8
+        yield _mismatch(report, confidence, package, lack.hit, says)
+        return
+
+
+def _by_symbol(report: Report) -> Iterator[Told]:
+    for lack in _told.symbols(report):
+        if _told.judged(lack) == "extension-cuda-mismatch":
+            says = f"Its file needs {lack.what[:60]}, which the CUDA libraries of this torch do not have."
+            yield _mismatch(report, 0.8, lack.package, lack.hit, says)
+            return
+
+
+def _by_bitsandbytes(report: Report) -> Iterator[Told]:
+    """bitsandbytes has one file for each CUDA, and looks for the one of torch."""
+    if not report.has("bitsandbytes"):
+        return
+    hit = report.hit(
+        r"(?:configured cuda binary not found|required library version not found"
+        r"|could not find the bitsandbytes cuda "
+        r"binary|libbitsandbytes_\w+\.so: cannot open)[^\n]*"
+    )
+    if hit is None:
+        return
+    yield Told(
+        0.75,
+        "bitsandbytes",
+        "This bitsandbytes has no file for the CUDA of torch. It brings one for each CUDA that was out when it was "
+        "released, and takes the one of the torch that runs.",
+        (hit,),
+        (
+            _told.fix("change-package-version", "Install a bitsandbytes that was released after that CUDA"),
+            _told.fix("change-torch", "Install a torch for a CUDA that this bitsandbytes has a file for"),
+        ),
+    )
+
+
+def _by_windows(report: Report) -> Iterator[Told]:
+    for lack in _told.dlls(report):
+        if lack.what == "126" and lack.package in _told.LINKED:
+            cuda = lack.file.lower().endswith("_cuda.pyd")
+            says = "Windows does not find a library that its file needs: perhaps CUDA's, for another CUDA."
+            yield _mismatch(report, 0.73 if cuda else 0.5, lack.package, lack.hit, says)
+            return
 
 
 def example() -> Facts:

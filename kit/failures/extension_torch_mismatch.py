@@ -32,16 +32,19 @@ Where the import works without the file (xformers, torchrl), or only a requireme
 import dataclasses
 import re
 from collections.abc import Iterator
+from typing import Optional
 
 from kit import symbols
 from kit.causes import for_others_only
-from kit.facts import Binary, Extension, Facts, Missing, Probe
-from kit.failures import _compiled
+from kit.facts import Binary, Extension, Facts, Missing, Probe, Torch, normalise
+from kit.failures import _compiled, _told, _told_build
 from kit.failures._loading import Verdict, judge, lacks, loads, other_torch
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
+from kit.gpus import numbers
 from kit.published import extension_fixes
 from kit.recorded import recorded
+from kit.report import Hit, Report, Told
 from kit.requirements import plain
 
 RANK = 41
@@ -110,6 +113,278 @@ def _other(extension: Extension, facts: Facts, verdict: Verdict) -> str:
         return f"torch {first} or newer" if first else f"torch {last} or older"
     wanted = plain(extension.requires_torch[0]) if other_torch(extension, facts) else "another one"
     return re.sub(r"\s*==\s*", " ", wanted)
+
+
+def told(report: Report) -> Iterator[Told]:
+    found = [
+        *_by_symbol(report),
+        *_by_library(report),
+        *_by_windows(report),
+        *_by_operator(report),
+        *_by_words(report),
+    ]
+    yield from found or [*_by_crash(report), *_by_values(report), *_cut_short(report)]
+    yield from _told_build.other_api(report)
+
+
+def _cause(report: Report, confidence: float, package: Optional[str], hits: "list[Hit]", says: str) -> Told:
+    package = package or _told.named(report)
+    known = report.facts.extension(package) if package else None
+    torch = report.facts.torch
+    built = f" It was built for torch {known.built_for_torch}." if known and known.built_for_torch else ""
+    here = f" The torch here is {torch.version}." if torch and torch.version else ""
+    return Told(
+        confidence,
+        package,
+        f"{package or 'A compiled extension'} was built for another torch. {says}{built}{here}",
+        tuple(hits),
+        tuple(_told.matching(report, package)[:3]),
+    )
+
+
+def _by_symbol(report: Report) -> Iterator[Told]:
+    """A symbol of torch's that a file of another package does not find, once for each package."""
+    lacks: dict[Optional[str], list[_told.Lack]] = {}
+    for lack in _told.symbols(report):
+        if _told.judged(lack) == "extension-torch-mismatch":
+            lacks.setdefault(lack.package, []).append(lack)
+    torch = report.facts.torch
+    for package, those in lacks.items():
+        names = [lack.what for lack in those]
+        certain = any(
+            symbols.of_torch(name) or re.match(r"_*(Z\d+)?(THP|THC|aoti_torch|torch_)", name) for name in names
+        )
+        symbol = symbols.name(names[0])
+        clues = [clue for clue in symbols.clues(names, torch.minor if torch else None) if _plausible(clue, torch)]
+        says = f"Its compiled file needs {symbol[:80] or 'a symbol'}, which this torch does not have"
+        says += f": {clues[0]}." if clues else "."
+        confidence = 0.95 if certain and package else 0.9 if certain else 0.7 if package in _told.LINKED else 0.6
+        yield _cause(report, confidence, package, [lack.hit for lack in those[:3]], says)
+
+
+def _plausible(clue: str, torch: Optional[Torch]) -> bool:
+    """Whether a clue on the string ABI agrees with the release that runs: PyPI's have the new one from 2.7 on."""
+    if "string ABI" not in clue:
+        return True
+    release = numbers(torch.minor) if torch is not None else ()
+    return bool(release) and (release <= (2, 6) if "the new C++" in clue else release >= (2, 6))
+
+
+def _by_library(report: Report) -> Iterator[Told]:
+    """A library of torch's own that this torch does not have."""
+    for lack in _told.libraries(report):
+        if _told.judged_library(lack, report) == "extension-torch-mismatch":
+            library = lack.what.rpartition("/")[2][:60]
+            yield _cause(
+                report, 0.75, lack.package, [lack.hit], f"Its file needs {library}, which this torch does not have."
+            )
+            return
+
+
+def _by_windows(report: Report) -> Iterator[Told]:
+    for lack in _told.dlls(report):
+        if lack.of_torch or lack.what not in ("126", "127", ""):
+            continue
+        package = lack.package
+        if package in (None, "torch-geometric"):
+            package = _told.named(report)
+        linked = package in _told.LINKED
+        if not linked and (lack.what != "127" or not report.has("torch")):
+            continue
+        confidence = {"127": 0.88, "126": 0.7, "": 0.6}[lack.what]
+        if not linked:
+            confidence = 0.78 if package or report.has("torch_geometric") else 0.5
+        says = "Windows' loader does not find what its file needs in the libraries of torch."
+        yield _cause(report, confidence, package, [lack.hit], says)
+        return
+
+
+# Name spaces of torch's own operators.
+_OWN = frozenset("aten prim prims quantized inductor profiler c10d _c10d_functional mkldnn static_runtime".split())
+
+
+def _by_operator(report: Report) -> Iterator[Told]:
+    """Operators that a library should have registered, had it been loaded."""
+    if report.has("operator", "_opnamespace", "unknown builtin op"):
+        pattern = (
+            r"operator (?P<a>\w+)::\w+ does not exist|No such operator (?P<b>\w+)::|Unknown builtin op: (?P<c>\w+)::"
+            r"|'_OpNamespace' '(?P<d>\w+)' object has no attribute"
+        )
+        for found in report.hits(pattern):
+            space = next(iter(found.groups.values()))
+            if space in _OWN or space.startswith("quantized"):
+                continue
+            package = {"image": "torchvision", "_C": "", "_moe_C": "vllm"}.get(space, _told.owner(space + ".so"))
+            package = package or _told.around(report, found.at)
+            says = f"The operators {space}:: are missing because its compiled library was not loaded."
+            yield _cause(report, 0.9 if package in _told.LINKED else 0.7, package, [found], says)
+            return
+    if report.has("custom c++ ops", "has no attribute 'extension'"):
+        hit = report.hit(
+            r"couldn't load custom c\+\+ ops|partially initialized module 'torchvision' has no attribute 'extension'"
+        )
+        if hit:
+            yield _cause(report, 0.92, "torchvision", [hit], "Its operators could not be loaded.")
+    # Their releases count in step with torch's and use what the torch of that day has.
+    if report.has("torchvision", "torchaudio", "torchtext") and report.has("has no attribute", "cannot import name"):
+        hit = report.last(
+            r"module 'torch[\w.]*' has no attribute '\w+'|cannot import name '\w+' from '?torch(?:\.[\w.]+)?'?"
+        )
+        frames = list(range(hit.at, max(hit.at - 8, -1), -1)) if hit else []
+        for index in frames:
+            where = re.search(r"(?:site|dist)-packages[\\/](torch\w*)", report.lines[index])
+            if hit and where:
+                package = where.group(1)
+                if package in ("torchvision", "torchaudio", "torchtext"):
+                    yield _cause(report, 0.9, package, [hit], "It uses what this torch does not have.")
+                break
+
+
+def _by_words(report: Report) -> Iterator[Told]:
+    yield from _xformers(report)
+    if report.has("graphbolt library", "dgl_sparse", "libtensoradapter"):
+        hit = report.hit(
+            r"cannot find dgl c\+\+ (?:graphbolt|sparse) library[^\n]*|cannot load[^\n]*(?:graphbolt|dgl_sparse)"
+        )
+        if hit:
+            said = re.search(r"pytorch_([\d.]+\d)", hit.line)
+            torch = f"torch {said.group(1)}" if said else "this torch"
+            # Its last wheels are for torch 2.4 on Linux, 2.2 elsewhere: after those there is none to install.
+            newer = said is not None and numbers(said.group(1)) >= ((2, 5) if ".so" in hit.line else (2, 3))
+            yield Told(
+                0.7 if newer else 0.95,
+                "dgl",
+                f"This dgl has no library for {torch}. Each dgl brings a file for every torch that it was built "
+                "for, and the one that runs is none of them.",
+                (hit,),
+                (
+                    _told.fix(
+                        "change-torch", "Install a torch that this dgl has a file for: look into dgl/graphbolt"
+                    ),
+                    _told.fix(
+                        "install-matching-wheel", f"Install the dgl that was built for {torch}, where there is one"
+                    ),
+                ),
+            )
+    if report.has(
+        "compiled with pytorch",
+        "built with pytorch",
+        "compiled against pytorch",
+        "built for pytorch",
+        "torch version mismatch",
+    ):
+        hit = report.hit(
+            r"(?:compiled|built)\s+(?:with|against|for)\s+(?:py)?torch\s*(?:version)?\s*\(?[\d.]+[^\n]{0,80}"
+            r"(?:but|while|you have|running|installed|current)"
+        )
+        if hit and not report.has("xformers was built for"):
+            yield _cause(report, 0.8, _told.around(report, hit.at), [hit], "It says so itself.")
+    if report.has("mach-o"):
+        hit = report.hit(r"mach-o[^\n]{0,80}(?:incompatible|wrong) architecture")
+        package = (_told.owner(hit.line) or _told.around(report, hit.at)) if hit else None
+        if hit and package in _told.LINKED:
+            yield _cause(report, 0.6, package, [hit], "Its compiled file is for another processor than this Python.")
+    if report.has("requires torch=="):
+        hit = report.last(
+            r"(?P<package>torch\w+|xformers|vllm|flash-attn) [\w.+]+ requires torch==[\w.+]+, but you have torch"
+        )
+        if hit:
+            yield _cause(report, 0.55, normalise(hit["package"]), [hit], "Its metadata asks for exactly one torch.")
+
+
+def _xformers(report: Report) -> Iterator[Told]:
+    """xformers' banner names what it was built for and what runs; without it, only that nothing was loaded."""
+    if report.has("operator wasn't built") and not report.has("built for:"):
+        hit = report.hit(r"operator wasn't built[^\n]*")
+        if hit and _told.cpu_torch(report) is None:
+            says = "Its operators are missing because its compiled files were not loaded."
+            yield _cause(report, 0.82, "xformers", [hit], says)
+    if not report.has("built for:"):
+        return
+    hit = report.hit(
+        r"pytorch\s+(?P<built>\d[\w.]*)(?:\+(?P<cuda>\w+))?(?:\s+with\s+CUDA\s+\w+)?\s+\(you have\s+"
+        r"(?P<here>\d[\w.]*)(?:\+(?P<other>\w+))?\)"
+    )
+    if hit is None or hit.groups.get("other") == "cpu":
+        return  # the latter is torch's failure: it is a build for the CPU
+    same = hit["built"] == hit["here"]
+    if same and hit.groups.get("cuda") != hit.groups.get("other"):
+        return
+    says = f"It was built for torch {hit['built']}, and torch {hit['here']} runs; without its operators it is slow."
+    yield _cause(report, 0.5 if same else 0.93, "xformers", [hit], says)
+
+
+# What is printed where a process dies.
+_DIED = (
+    r"segmentation fault|segfault|sigsegv|core dumped|exit code:? (?:139|-11|134|-1073741819|3221225477)|0xC0000005"
+    r"|access violation|free\(\): invalid pointer|double free or corruption|munmap_chunk"
+    r"|kernel (?:appears to have )?died"
+    r"|killed by signal 11|kernel crash|signal: 11|吐核|段错误|speicherzugriffsfehler|erreur de segmentation"
+)
+
+
+def _by_crash(report: Report) -> Iterator[Told]:
+    """A process that dies where an extension is imported or used."""
+    if not report.has(
+        "segm", "segf", "sigsegv", "dumped", "exit code", "0xc0000005", "violation", "free()", "died", "段错误"
+    ):
+        return
+    if report.has(
+        "compiled using numpy 1.x", "_array_api", "internal compiler error", "device-side assert", "out of memory"
+    ):
+        return  # what they say is the cause
+    hit = report.hit(_DIED)
+    package = _told.named(report) if hit else None
+    if hit and package is None and report.has("torch_geometric", "torch-geometric"):
+        yield _cause(report, 0.7, None, [hit], "Importing what torch_geometric uses ends the process.")
+    if hit is None or package is None:
+        return
+    line = report.hit(rf"^\W*(?:\w+ )?(?:from|import)\s+{re.escape(package).replace('-', '[-_]')}\b")
+    confidence = 0.75 if line else 0.7 if package in _told.PYG else 0.5
+    yield _cause(report, confidence, package, [hit, *([line] if line else [])], "Calling it ends the process.")
+
+
+def _by_values(report: Report) -> Iterator[Told]:
+    """Operators that return nothing but zeros or -1 on the GPU, and no error."""
+    if not report.has("cuda", "gpu") or not report.has(
+        "scatter", "segment_co", "random_walk", "torch_cluster", "torch_sparse", "knn", "fps", "spmm"
+    ):
+        return
+    if report.has("not compiled with", "no kernel image", "undefined symbol", "winerror", "error:"):
+        return
+    hit = report.hit(
+        r"(?:return|output|result|give|produc)\w*\s[^\n]{0,40}?(?:\bzeros\b|\b0s\b|all 0|wrong|incorrect"
+        r"|tensor\(\[\[?-1|"
+        r"tensor\(\[0)|tensor\(\[\[?(?:\s*(?:0\.?|-1),){3}"
+    )
+    if hit is None:
+        return
+    package = next((name for name in _told.PYG if report.has(name, name.replace("-", "_"))), None)
+    if package is None:
+        package = "torch-cluster" if report.has("random_walk", "knn", "fps") else "torch-scatter"
+    yield _cause(report, 0.6, package, [hit], "Kernels that do not fit compute nothing, and say nothing.")
+
+
+def _cut_short(report: Report) -> Iterator[Told]:
+    """The frames of a library's loading, or torch's words on it, without what the loader said."""
+    if report.has("could not load this library"):  # what newer torch says around the loader's own words
+        hit = report.hit(r"could not load this library:\s*(?P<file>\S+)")
+        package = _told.owner(hit["file"]) if hit else None
+        if hit and package in _told.LINKED and not report.has("glibc", "cannot open shared", "different cuda"):
+            yield _cause(
+                report, 0.75, package, [hit], "Loading its compiled file fails; what the loader said is cut off."
+            )
+            return
+    if not report.has("load_library(", "ctypes.cdll(", "_dlopen(") or report.has(
+        "libcud", "glibc", ".so.", "winerror"
+    ):
+        return
+    if report.has("cannot open shared"):
+        return
+    hit = report.last(r"torch\.ops\.load_library\([^\n]*|ctypes\.CDLL\([^\n]*|_dlopen\([^\n]*")
+    package = _told.around(report, hit.at) if hit else None
+    if hit and package:
+        yield _cause(report, 0.6, package, [hit], "Loading its compiled file fails; what the loader said is cut off.")
 
 
 def example() -> Facts:

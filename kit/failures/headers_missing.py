@@ -8,7 +8,8 @@ a Linux distribution comes without its headers, which are a package of their own
 How it is found
 ---------------
 In what a build said: the compiler names a header that it does not find.  Headers of CUDA and of torch itself are
-other failures.
+other failures.  In pasted text:
+the compiler's line, in whatever language it speaks.
 
 Example
 -------
@@ -25,15 +26,17 @@ Which package holds a header other than Python's is not looked up.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator
 
 from kit.facts import Attempt, Facts
-from kit.failures import _compiled
+from kit.failures import _compiled, _stops, _told_build
 from kit.failures._installing import cause, wheel_of
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
 from kit.published import python_minor, replacement
 from kit.recorded import recorded
+from kit.report import Hit, Report, Told
 
 RANK = 36
 INSTEAD = "Copying headers from another Python compiles, and crashes when it is used."
@@ -73,6 +76,60 @@ def _fixes(name: str, header: str, pythons: bool, facts: Facts) -> Iterator[Fix]
     else:
         package = f"python{minor}-dev (Debian, Ubuntu) or python{minor}-devel (Fedora, RHEL)"
         yield Fix("install-toolchain", f"Install {package} with the system's package manager, then try again")
+
+
+_SURE = {"python": 0.95, "library": 0.84, "cuda": 0.76, "nvcc": 0.55, "system": 0.55, "omp": 0.6}
+# Headers of sources that come with a package's repository, as a submodule of it.
+_SUBMODULES = r"glm/|cutlass/|cute/|tiny-cuda-nn/|tcnn|pybind11/|fmt/|spdlog/|third_party|ck/|json/json"
+
+
+def told(report: Report) -> Iterator[Told]:
+    name, package = _told_build.called(report), _told_build.package(report)
+    found = [(_SURE[owner], owner, header, hit) for owner, header, hit in _headers(report) if owner in _SURE]
+    if not found:
+        return
+    sure, owner, header, hit = max(found, key=lambda f: f[0])
+    if owner == "library" and not re.search(r"\.(?:h|hh|hpp|hxx|cuh|inl)$|/", header):
+        return
+    submodule = re.match(_SUBMODULES, header)
+    of = {"python": "Python", "cuda": "CUDA's libraries", "nvcc": "the CUDA toolkit"}.get(owner, "a library")
+    yield Told(
+        sure,
+        package,
+        f"A header is missing to compile {name}. The compiler looks for {header}, of {of}, and does not find it.",
+        (hit,),
+        (
+            Fix("install-toolchain", _where(owner, header, report)),
+            *([Fix("change-code-or-data", _CLONE)] if submodule else []),
+            *_told_build.prebuilt(report),
+        )[:3],
+        over=("wheel-not-published",),
+    )
+
+
+_CLONE = "Get the submodules of the source with it: git submodule update --init --recursive"
+
+
+def _headers(report: Report) -> Iterator[tuple[str, str, Hit]]:
+    yield from _told_build.missing_headers(report)
+    if report.has("lpython", ".lib'"):
+        hit = report.hit(
+            r"(?:cannot find|library not found for) -l(?P<what>python[\d.]+\w*)|'(?P<w2>python\d+(?:_d)?\.lib)'"
+        )
+        if hit is not None:
+            yield "python", _stops.what(hit.groups), hit
+
+
+def _where(owner: str, header: str, report: Report) -> str:
+    minor = python_minor(report.facts)
+    if owner == "python":
+        of = f"python{minor}-dev" if minor else "python3-dev"
+        return f"Install Python's headers: {of} (Debian, Ubuntu), python3-devel (Fedora, RHEL), or a conda Python"
+    if owner in ("cuda", "nvcc"):
+        return f"Install the whole CUDA toolkit of torch's CUDA, with the development files that hold {header}"
+    if re.match(r"glm/", header):
+        return "Install libglm-dev (Debian, Ubuntu) or conda's glm, which holds it; or clone the source recursively"
+    return f"Install the development package that holds {header}, then try again"
 
 
 def example() -> Facts:

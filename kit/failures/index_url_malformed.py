@@ -10,7 +10,8 @@ How it is found
 ---------------
 The addresses in the command, or those that pip says it looks in, are read: what is not filled in, the form
 ``torch-X.Y.0+BUILD.html``, and whether torch and build are those of ``torch/version.py``.  It is a finding where pip
-found no version, or took a source distribution.
+found no version, or took a source distribution.  In
+pasted text the same, in commands and in what pip looks in.
 
 Example
 -------
@@ -29,15 +30,17 @@ Addresses in a requirements file or in pip's configuration are only seen where p
 import dataclasses
 import re
 from collections.abc import Iterator
+from typing import Optional
 
 from kit.facts import Attempt, Facts
-from kit.failures import _compiled
-from kit.failures._installing import ONLY, cause, compiled, tried, wheel_of
-from kit.failures._pages import Wrong, is_pygs, wrong
+from kit.failures import _compiled, _told_build, _told_wheels
+from kit.failures._installing import ONLY, cause, compiled, tried, wheel_of, wrong_here
+from kit.failures._pages import Wrong, is_pygs
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
 from kit.published import PYTORCH_INDEX, pip, replacement
 from kit.recorded import recorded
+from kit.report import Hit, Report, Told
 
 RANK = 30
 INSTEAD = "Retrying would change nothing: that address lists no wheels, and pip does not say so."
@@ -51,7 +54,7 @@ def find(facts: Facts) -> Iterator[Finding]:
         return
     it, name = tried(facts.attempt), found.package
     torch_too = any(re.match(r"torch(?![\w-])", r) for r in it.requirements)
-    problem = wrong(found.line, facts, found.line not in it.pages, torch_too)
+    problem = wrong_here(found.line, facts, found.line not in it.pages, torch_too)
     assert problem is not None
     came = "so pip compiled it instead" if found.succeeded else "so pip found no wheel of it there"
     yield Finding(
@@ -88,6 +91,42 @@ def _fixes(name: str, problem: Wrong, facts: Facts) -> Iterator[Fix]:
         argv = pip(facts, "install", *ONLY, name, "--find-links", problem.meant)
         why = f"Install {name} from the page that was meant, {problem.meant}"
         yield Fix("fix-url", why, argv, safety="changes-environment", cost=cost)
+
+
+def told(report: Report) -> Iterator[Told]:
+    found = _told_wheels.verdict(report, "index-url-malformed")
+    if found is not None:
+        yield _answer(found.sure, found.hit, found.package, found.why, found.meant)
+        return
+    if not report.has("http", "find-links", " -f "):
+        return
+    building = report.has("tar.gz", "building wheel", "setup.py", "egg_info", "to build wheel", "cannot open")
+    for address, what, meant, sure in _told_wheels.wrong_address(report):
+        hit = report.hit(re.escape(address))
+        if hit is not None and (sure or building):
+            level = 0.8 if sure and building else 0.6 if sure else 0.45
+            yield _answer(level, hit, _told_build.package(report) or "", f"it {what}", meant)
+            return
+
+
+def _answer(sure: float, hit: Hit, package: str, why: str, meant: Optional[str]) -> Told:
+    name = package or "the package"
+    which = f": {meant}" if meant else ": in full, with this torch's version and its build, such as +cu121, in quotes"
+    if "torch's index does not have it" in why or "torch's own index" in why:
+        which = (
+            f": for {name} its own page or the package index, and torch's index only for torch (--extra-index-url)"
+        )
+    elif "package index" in why and not meant:
+        which = ": --index-url https://download.pytorch.org/whl/ and the build, such as cu121, behind it"
+    return Told(
+        sure,
+        package or None,
+        f"The address that {name} was to come from is wrong. {why[0].upper()}{why[1:]}, so that pip finds no "
+        "wheel there.",
+        (hit,),
+        (Fix("fix-url", f"Give the address that was meant{which}"),),
+        over=("wheel-not-published", "sdist-preferred", "python-unsupported") if sure >= 0.85 else (),
+    )
 
 
 def example() -> Facts:

@@ -10,6 +10,7 @@ How it is found
 ---------------
 The versions that each compiled file asks of ``libc.so.6`` and ``libm.so.6`` are held against those that the
 installed ones define.  Where another copy of them wins over the system's own, library-shadowed says so.
+In text: the version that is not found, and the file that asks for it.
 
 Example
 -------
@@ -29,16 +30,18 @@ Only torch and the files of extensions that link against it are read.
 import dataclasses
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Optional
 
 from kit.facts import Binary, Extension, Facts, Missing, Probe
-from kit.failures import _compiled
+from kit.failures import _compiled, _told
 from kit.failures._loading import Concerned, concerned
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
 from kit.gpus import numbers
 from kit.published import rebuild, replacement
 from kit.recorded import recorded
+from kit.report import Hit, Report, Told
 
 RANK = 14
 SHOWS = r"version `GLIBC_9\.99' not found"
@@ -145,6 +148,97 @@ def _systems(missing: Missing, instead: "dict[str, str]") -> str:
         if there == family and numbers(number) >= numbers(wanted):
             return f": {systems} has {version}"
     return ""
+
+
+def told(report: Report) -> Iterator[Told]:
+    if report.has("glibc_"):
+        hits = list(islice(report.hits(r"version [`'\"‘]?(?P<version>GLIBC_[\d.]+)[`'\"’]?\s+not\s+found[^\n]*"), 20))
+        hits = hits or list(
+            islice(
+                report.hits(r"(?P<version>GLIBC_[\d.]+)[`'\"’]?\s*(?:not found|が見つかりません|未找到|找不到)"), 20
+            )
+        )
+        if hits:
+            yield _older(report, hits)
+            return
+    if report.has("error relocating", "ld-linux", "musl"):
+        hit = report.hit(
+            r"error relocating \S+|(?:error loading shared library )?ld-linux-x86-64\.so\.2: (?:no such|cannot)[^\n]*"
+        )
+        if hit:
+            package = _told.owner(hit.line) or _told.around(report, hit.at, linked=False)
+            yield Told(
+                0.7,
+                package,
+                "Compiled files need glibc, and this system has musl. Alpine's C library does not have "
+                "what they ask for, and torch publishes no wheels for it.",
+                (hit,),
+                (
+                    _told.fix("change-package-version", "Move to a base image with glibc, such as python:3.12-slim"),
+                    _told.fix("rebuild-extension", "Compile it on this system"),
+                ),
+            )
+            return
+    if report.has("built for newer macos", "was built for macos", "built for mac os x"):
+        hit = report.hit(r"built for newer macos version|was built for (?:macos|mac os x) [\d.]+")
+        if hit:
+            package = _told.owner(hit.line) or _told.around(report, hit.at, linked=False)
+            yield Told(
+                0.7,
+                package,
+                "This macOS is older than the compiled file needs. Wheels are built for one release of "
+                "macOS and those after it.",
+                (hit,),
+                (
+                    _told.fix("change-package-version", f"Install an older release of {package or 'the package'}"),
+                    _told.fix("rebuild-extension", "Compile it on this system"),
+                ),
+            )
+
+
+def _older(report: Report, hits: "list[Hit]") -> Told:
+    newest = max(hits, key=lambda hit: numbers(hit["version"][6:]))
+    package = asks(report, newest)
+    return Told(
+        0.95,
+        package,
+        f"The C library of this system is too old for {package or 'a compiled file'}. It was built on a system with "
+        f"{newest['version']}, and this one has an older glibc{_systems_of(newest['version'])}.",
+        (newest,),
+        tuple(_for_older(package)),
+    )
+
+
+def _systems_of(version: str) -> str:
+    there = next((names for name, names in SYSTEMS.items() if numbers(name[6:]) >= numbers(version[6:])), "")
+    return f" ({there} would do)" if there else ""
+
+
+def asks(report: Report, hit: Hit) -> Optional[str]:
+    """The package whose file asks for a version of a library."""
+    by = re.search(r"required by\s*\(?([^\s)]+)", hit.line)
+    found = _told.owner(by.group(1)) if by else None
+    return found or _told.around(report, hit.at) or _told.around(report, hit.at, linked=False)
+
+
+def _for_older(package: Optional[str]) -> Iterator[Fix]:
+    newer = _told.fix("change-package-version", f"Install a release of {package} that was built on an older system")
+    again = _told.fix("rebuild-extension", f"Compile {package} on this system, against this torch")
+    if package in ("pyg-lib", "torch-spline-conv"):
+        yield _told.fix("uninstall-package", f"Uninstall {package}: torch_geometric does without it")
+        yield newer
+        yield again
+    elif package == "torch":
+        older = "2.6 is the last whose wheels ask for glibc 2.17, later ones ask for 2.28"
+        yield _told.fix("change-torch", f"Install one of PyTorch's own wheels: {older}")
+        yield _told.fix("change-package-version", "Move to a newer system or base image")
+    elif package in _told.LINKED:
+        yield again
+        yield newer
+    else:
+        yield _told.fix(
+            "change-package-version", "Install a release for older systems, or move to a newer base image"
+        )
 
 
 def example() -> Facts:

@@ -13,6 +13,7 @@ Each compiled file is followed through all libraries that it brings in, by the l
 is looked up in the folders of NVIDIA's wheels too.  Libraries of torch's own, and CUDA libraries of another major,
 are another failure; FFmpeg and sox are optional and none.  Where the import works without the file, it is a
 warning.
+In text: the loader's words, the library's name, and the file or the frames that ask for it.
 
 Example
 -------
@@ -35,14 +36,15 @@ import re
 from collections.abc import Iterator
 from typing import Optional
 
-from kit.causes import is_nvidias
+from kit.causes import is_nvidias, is_torchs
 from kit.facts import Binary, Facts, Missing, Probe
-from kit.failures import _compiled, gpu_not_visible
+from kit.failures import _compiled, _told, gpu_not_visible
 from kit.failures._loading import Concerned, concerned
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
 from kit.published import extension_fixes, pip, same_again
 from kit.recorded import recorded
+from kit.report import Hit, Report, Told
 
 RANK = 18
 SHOWS = r"libkit_bundled-1a2b3c4d\.so\.1: cannot open shared object file"
@@ -189,6 +191,270 @@ def _without_driver(hidden: list[Concerned], facts: Facts) -> Finding:
             ),
         ),
     )
+
+
+def told(report: Report) -> Iterator[Told]:
+    seen = set()
+    for lack in _told.libraries(report):
+        if "dlerror" in lack.hit.line:
+            continue  # TensorFlow's log, which does without
+        fits = is_nvidias(lack.what) and _told.same_cuda(report, lack.what)
+        if lack.what in seen or (_told.judged_library(lack, report) != "library-not-found" and not fits):
+            continue
+        seen.add(lack.what)
+        if len(seen) > 3:
+            return
+        yield _lacking(report, lack)
+    yield from _windows(report) if not seen else ()
+    yield from _said(report) if not seen else ()
+
+
+def _lacking(report: Report, lack: "_told.Lack") -> Told:
+    library, package = lack.what.rpartition("/")[2], lack.package
+    if is_torchs(library):
+        return Told(
+            0.6,
+            package,
+            f"{library} is torch's own and was not loaded yet. A compiled extension finds torch's libraries "
+            "only in a process that has imported torch.",
+            (lack.hit,),
+            (
+                _told.fix("change-code-or-data", "Put `import torch` before the import that fails"),
+                *_told.matching(report, package)[:1],
+            ),
+        )
+    who = package or "A program"
+    return Told(
+        0.7 if package in _told.LINKED else 0.85 if package else 0.8,
+        package or ("cuda-toolkit" if is_nvidias(library) else None),
+        f"The library {library[:60]} is not found. {who} needs it, and it is not installed, or lies where the loader "
+        "does not look.",
+        (lack.hit,),
+        tuple(_bring(report, library, package))[:3],
+    )
+
+
+def _bring(report: Report, library: str, package: Optional[str]) -> Iterator[Fix]:
+    """What makes a library known to the loader, for what it is and for who needs it."""
+    conda = report.facts.python.conda or report.has("conda", "mamba")
+    see = _told.fix(
+        "fix-loader-path", f"Let the loader find {library}: name the one folder that holds it in LD_LIBRARY_PATH"
+    )
+    if is_nvidias(library):
+        if "cudnn" in library or "nccl" in library or "cusparseLt" in library:
+            yield _told.fix(
+                "change-package-version", f"Install NVIDIA's wheel that brings {library}, as torch requires it"
+            )
+            yield see
+        elif package == "torch":
+            what = "cudatoolkit (pytorch-cuda)" if conda else "wheels of NVIDIA's"
+            yield _told.fix("change-package-version", f"Install the {what} that this torch was built with")
+            yield _told.fix("change-torch", "Install torch again together with what it requires")
+        elif package == "bitsandbytes" or (package is None and report.has("bitsandbytes")):
+            yield _told.fix("fix-loader-path", f"Let LD_LIBRARY_PATH begin with the folder of torch's own {library}")
+            yield _told.fix("change-torch", "Install a torch for the CUDA that bitsandbytes loads")
+        elif report.has("-cu11", "-cu12", "-cu13", "rapids", "cuml", "cudf", "cupy"):
+            yield _told.fix(
+                "install-matching-wheel", "Install the builds for the CUDA that is here (-cu11, -cu12, ...)"
+            )
+            yield see
+        elif package is not None and not _told.same_cuda(report, library):
+            yield _told.fix(
+                "change-package-version", f"Install the {package} that was built for the CUDA that is here"
+            )
+            yield see
+        else:
+            yield see
+            yield _told.fix("install-toolchain", f"Install the CUDA runtime whose number is in {library}")
+    elif library.endswith(".dylib"):
+        yield _told.fix("install-toolchain", f"Install what brings {library}: brew install {library.split('.')[0]}")
+        yield _told.fix("change-package-version", f"Install {package or 'the package'} from a source that brings it")
+    elif re.match(r"lib(mkl|openblas|iomp|blas|lapack|gfortran|omp|tbb|cblas)", library):
+        yield _told.fix(
+            "change-package-version", f"Install the package that brings {library}, in the version asked for"
+        )
+        yield see
+    elif library.startswith("libpython"):
+        yield _told.fix(
+            "fix-loader-path" if conda else "install-toolchain",
+            f"Start with the folder of this Python's own {library} in LD_LIBRARY_PATH, or install it from the system",
+        )
+    else:
+        yield _told.fix("install-toolchain", f"Install the system's package that brings {library}{_SYSTEMS(library)}")
+        if package == "opencv-python":
+            yield _told.fix("change-package-version", "Install opencv-python-headless instead, which does without")
+        if package is not None:
+            yield _told.fix("change-package-version", f"Install {package} from a source that brings its libraries")
+
+
+def _SYSTEMS(library: str) -> str:
+    known = {
+        "libGL.so": "libgl1",
+        "libgthread": "libglib2.0-0",
+        "libglib": "libglib2.0-0",
+        "libgomp": "libgomp1",
+        "libSM": "libsm6",
+        "libXext": "libxext6",
+        "libXrender": "libxrender1",
+        "libsndfile": "libsndfile1",
+        "libsox": "sox",
+        "libavutil": "ffmpeg",
+        "libavcodec": "ffmpeg",
+        "libavformat": "ffmpeg",
+        "libEGL": "libegl1",
+        "libibverbs": "libibverbs1",
+        "libaio": "libaio-dev",
+        "libnuma": "libnuma1",
+        "libmpi": "openmpi or mpich",
+    }
+    return next((f": {name}" for begin, name in known.items() if library.startswith(begin)), "")
+
+
+def _windows(report: Report) -> Iterator[Told]:
+    """Windows names the file that was to be loaded, and not what that one lacks."""
+    if report.has("visual c++ redistributable is not installed"):
+        hit = report.hit(r"visual c\+\+ redistributable is not installed")
+        if hit:
+            yield _redistributable(report, hit, 0.85, "torch")
+            return
+    for lack in _told.dlls(report):
+        file = re.split(r"[\\/]", lack.file)[-1]
+        if lack.of_torch and lack.what == "126":
+            yield _redistributable(report, lack.hit, 0.5, "torch")
+        elif lack.what in ("126", "1114") and lack.package not in _told.LINKED and lack.package is not None:
+            yield _redistributable(report, lack.hit, 0.6, lack.package)
+        elif lack.what == "126" and lack.package in _told.LINKED:
+            yield Told(
+                0.45,
+                lack.package,
+                f"A library that {lack.package} needs is not found. Windows names only {file or 'its own file'}, "
+                "and not the library that is missing.",
+                (lack.hit,),
+                tuple(_told.matching(report, lack.package)[:2]),
+            )
+        else:
+            continue
+        return
+
+
+def _redistributable(report: Report, hit: Hit, confidence: float, package: str) -> Told:
+    return Told(
+        confidence,
+        package,
+        f"A library that {package} needs is not found on this Windows. Usually it is the runtime of Visual "
+        "C++, which Windows does not bring along.",
+        (hit,),
+        (
+            _told.fix("install-toolchain", "Install Microsoft's Visual C++ Redistributable (vc_redist.x64.exe)"),
+            _told.fix("change-torch", "Install another release of torch")
+            if package == "torch"
+            else _told.fix("change-package-version", f"Install another release of {package}"),
+        ),
+    )
+
+
+# How programs say it that load a library by name.
+_BY_NAME = (
+    r"could not load library (?P<a>libcud\w+\.so[\w.]*|libnv\w+\.so[\w.]*)|could not locate (?P<b>\w+\.dll)"
+    r"|unable to load any of \{(?P<c>lib\w+\.so[\w.]*)|unable to load dynamic library '(?P<h>lib\w+[\w.]*)"
+    r"|failed to open (?P<d>(?:lib)?nvrtc-builtins[\w.-]*)|(?P<e>libcudart\.so[\w.]*) not found"
+    r"|(?P<f>sndfile|portaudio|libsndfile) library not found|cannot load (?P<g>libmkl_\w+\.so[\w.]*)"
+)
+
+
+def _said(report: Report) -> Iterator[Told]:
+    if report.has(
+        "could not load lib", "could not locate", "unable to load", "nvrtc-builtins", "not found", "cannot load"
+    ):
+        hit = report.hit(_BY_NAME)
+        if hit and not report.has("undefined symbol"):
+            library = next(iter(hit.groups.values())).rstrip(".")
+            package = "bitsandbytes" if report.has("bitsandbytes") else None
+            yield Told(
+                0.8,
+                package or ("torch" if report.has("torch") else None),
+                f"The library {library} is not found. It is loaded by its name when it is first used, and is not "
+                "installed, or lies where the loader does not look.",
+                (hit,),
+                tuple(_by_name(report, library, package)),
+            )
+            return
+    if report.has("cuda setup failed", "cuda detection failed") and report.has("bitsandbytes"):
+        hit = report.hit(r"cuda (?:setup|detection) failed[^\n]*")
+        if hit:
+            yield Told(
+                0.6,
+                "bitsandbytes",
+                "bitsandbytes does not find the CUDA runtime. It looks for libcudart, and loads its file for the CPU "
+                "where there is none.",
+                (hit,),
+                (
+                    _told.fix(
+                        "fix-loader-path", "Let LD_LIBRARY_PATH begin with the folder of torch's own libcudart"
+                    ),
+                    _told.fix(
+                        "change-package-version", "Install a newer bitsandbytes, which takes torch's CUDA runtime"
+                    ),
+                ),
+            )
+            return
+    if report.has("libcuda.so cannot found", "libcuda.so cannot be found"):
+        hit = report.hit(r"libcuda\.so cannot (?:be )?found")
+        if hit:
+            why = (
+                "Let LD_LIBRARY_PATH begin with the folder of the driver's libcuda.so, or TRITON_LIBCUDA_PATH name it"
+            )
+            yield Told(
+                0.75,
+                "triton",
+                "The driver's libcuda.so is not where triton looks. It looks into the loader's cache, and there "
+                "the driver's libraries are not listed.",
+                (hit,),
+                (_told.fix("fix-loader-path", why), _told.fix("expose-gpu", "Start the container with --gpus all")),
+            )
+    if report.has("could not load libtorchcodec", "ffmpeg is not properly installed"):
+        hit = report.hit(r"could not load libtorchcodec|ffmpeg is not properly installed")
+        if hit:
+            yield Told(
+                0.65,
+                "torchcodec",
+                "The libraries of FFmpeg are not found. torchcodec loads those of FFmpeg 4 to 8 and brings "
+                "none of them.",
+                (hit,),
+                (
+                    _told.fix(
+                        "install-toolchain", "Install FFmpeg with its shared libraries (conda-forge or the system)"
+                    ),
+                    *_told.matching(report, "torchcodec")[:1],
+                ),
+            )
+    if report.has("couldn't find appropriate backend", "no audio backend"):
+        hit = report.hit(r"couldn't find appropriate backend|no audio backend")
+        if hit:
+            yield Told(
+                0.6,
+                "torchaudio",
+                "torchaudio has no library to read this file with. It takes sox, FFmpeg or soundfile, and "
+                "none is here.",
+                (hit,),
+                (
+                    _told.fix("change-package-version", "Install soundfile (pip install soundfile)"),
+                    _told.fix("install-toolchain", "Install FFmpeg or sox with the system's package manager"),
+                ),
+            )
+
+
+def _by_name(report: Report, library: str, package: Optional[str]) -> Iterator[Fix]:
+    if "builtins" in library:
+        yield _told.fix("fix-loader-path", f"Let LD_LIBRARY_PATH begin with the folder of torch's own {library}")
+        yield _told.fix("change-torch", "Install a newer release of torch, which brings it where it looks")
+    elif library.endswith(".dll"):
+        yield _told.fix(
+            "change-package-version", f"Install the package that brings {library}, in the version asked for"
+        )
+        yield _told.fix("fix-loader-path", f"Put the folder of {library} on PATH, where it is here")
+    else:
+        yield from _bring(report, library, package)
 
 
 def example() -> Facts:

@@ -12,6 +12,8 @@ How it is found
 Each compiled file is followed through the libraries that it brings in, by the loader's own rules and in this
 session's environment, without loading one.  Where something is missing that another copy of the same library has,
 the copy that wins is named, with the way by which it wins.
+In text: CUDA symbols that torch's or NVIDIA's own files do not find, cuDNN's words on its version, two copies of
+OpenMP.
 
 Example
 -------
@@ -34,11 +36,12 @@ from collections.abc import Iterator
 
 from kit.causes import MKL_HOOK
 from kit.facts import Binary, Facts, Missing, Probe, Shadow
-from kit.failures import _compiled
+from kit.failures import _compiled, _told
 from kit.failures._loading import Concerned, concerned
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
 from kit.recorded import recorded
+from kit.report import Report, Told
 
 RANK = 12
 SHOWS = r"libc10\.so.*undefined symbol|undefined symbol"
@@ -132,6 +135,164 @@ def _mkl(it: Concerned, facts: Facts) -> Finding:
         tuple(it.evidence),
         (_conda(facts, "mkl<2024.1", "Install the mkl from before 2024.1"),),
     )
+
+
+def told(report: Report) -> Iterator[Told]:
+    for lack in _told.symbols(report):
+        if _told.judged(lack) == "library-shadowed":
+            yield _taken(report, lack)
+            return
+    if report.has("undefined symbol") and report.has("ld_library_path"):
+        hit = report.hit(r"ld_library_path[^\n]{0,200}libtorch|libtorch[^\n]{0,200}ld_library_path")
+        if hit:
+            yield Told(
+                0.97,
+                "torch",
+                "Another torch's libraries are loaded than those of this Python. A libtorch on "
+                "LD_LIBRARY_PATH comes before "
+                "them, and what was compiled against this torch does not fit it.",
+                (hit,),
+                (
+                    _told.fix(
+                        "fix-loader-path", "Take libtorch's folder out of LD_LIBRARY_PATH where Python is started"
+                    ),
+                ),
+                over=("extension-torch-mismatch", "torch-broken"),
+            )
+            return
+    yield from _said(report)
+
+
+def _taken(report: Report, lack: "_told.Lack") -> Told:
+    symbol, file = lack.what or "a function", posixpath.basename(lack.file) or "torch"
+    if "iJIT" in symbol or symbol.startswith("mkl_"):
+        return Told(
+            0.93,
+            "mkl",
+            f"The mkl that is loaded does not fit this torch. It lacks {symbol[:60]}, which {file} takes from it.",
+            (lack.hit,),
+            (
+                _told.fix(
+                    "change-package-version",
+                    "Install the mkl that this torch was built with: conda install 'mkl<2024.1'",
+                ),
+                _told.fix("change-torch", "Install torch from PyPI, which brings its own mkl along"),
+            ),
+        )
+    return Told(
+        0.92,
+        "torch",
+        f"Another copy of a CUDA library is loaded than torch's own. {file} needs {symbol[:60]}, and the "
+        "library that should have it is older or newer than the one that it came with.",
+        (lack.hit,),
+        tuple(_unset(report)),
+    )
+
+
+def _unset(report: Report) -> Iterator[Fix]:
+    yield _told.fix(
+        "fix-loader-path",
+        "Take the system's CUDA out of LD_LIBRARY_PATH where it is set (shell profile, module, Dockerfile, "
+        "kernel.json) and start Python again",
+    )
+    if report.has("conda", "mamba"):
+        yield _told.fix(
+            "change-package-version", "Update or remove the conda packages that bring CUDA beside a pip torch"
+        )
+    else:
+        yield _told.fix(
+            "uninstall-package", "Uninstall NVIDIA's wheels of another CUDA than torch's (pip list shows them)"
+        )
+
+
+def _said(report: Report) -> Iterator[Told]:
+    if report.has("link time reference"):
+        hit = report.hit(r"symbol (?P<symbol>\S+)[ ,]+version (?P<of>\S+) not defined in file (?P<file>\S+)")
+        if hit:
+            yield Told(
+                0.9,
+                "torch",
+                f"Another {hit['file'][:60]} is loaded than the one that is needed. It does not have "
+                f"{hit['symbol'][:60]}, so a copy from elsewhere comes first on the loader's path.",
+                (hit,),
+                tuple(_unset(report)),
+            )
+            return
+    if report.has("cudnn"):
+        hit = report.hit(
+            r"cudnn version incompatib[^\n]*|CUDNN_STATUS_(?:SUBLIBRARY_)?VERSION_MISMATCH"
+            r"|could not load symbol cudnn\w+|loaded runtime cudnn library: [\d.]+ but source was compiled with"
+        )
+        if hit:
+            yield Told(
+                0.9,
+                "torch",
+                "Another cuDNN is loaded than the one that torch was compiled with. torch brings its own, "
+                "and a copy from the system or from conda comes before it.",
+                (hit,),
+                tuple(_unset(report)),
+            )
+            return
+    if report.has("cublas_status_invalid_value", "get was unable to find an engine"):
+        hit = report.hit(r"CUBLAS_STATUS_INVALID_VALUE[^\n]*|GET was unable to find an engine[^\n]*")
+        if hit:
+            yield Told(
+                0.5,
+                "torch",
+                "Another copy of a CUDA library may be loaded than torch's own. Calls that torch's own "
+                "tests make fail then "
+                "with invalid values; indices out of range can do the same.",
+                (hit,),
+                tuple(_unset(report)),
+            )
+            return
+    if report.has("omp: error #15", "incompatible with libgomp"):
+        hit = report.hit(r"omp: error #15[^\n]*|MKL_THREADING_LAYER=\w+ is incompatible with libgomp")
+        if hit:
+            yield Told(
+                0.75,
+                None,
+                "Two copies of OpenMP meet in one process. Packages from different sources each bring "
+                "their own, and the second one refuses to start.",
+                (hit,),
+                (
+                    _told.fix(
+                        "change-package-version",
+                        "Install numpy, mkl and torch from one source (all pip or all conda)",
+                    ),
+                    _told.fix("fix-loader-path", "Remove the second libiomp5 from the folder that it was copied to"),
+                ),
+            )
+            return
+    if report.has("static tls block"):
+        hit = report.hit(r"(?P<file>\S+): cannot allocate memory in static TLS block")
+        if hit:
+            yield Told(
+                0.6,
+                _told.owner(hit["file"]),
+                "A library comes too late to be loaded. It needs a place in memory that must be reserved "
+                "at the start, and what was loaded before has taken it.",
+                (hit,),
+                (
+                    _told.fix("fix-loader-path", "Let that library be loaded first"),
+                    _told.fix("change-code-or-data", "Import the package that it belongs to before all others"),
+                ),
+            )
+            return
+    if report.has("not found (required by"):
+        hit = report.hit(
+            r"(?P<library>lib(?!c\.|m\.|stdc|gcc"
+            r"|pthread)[\w+-]+\.so[\w.]*): version [`'‘]?(?P<version>(?!GLIBC|CXXABI|lib)\w[\w.]*)['’]? not found"
+        )
+        if hit:
+            yield Told(
+                0.7,
+                _told.owner(hit.line.rpartition("required by")[2]),
+                f"An older {hit['library'][:50]} is loaded than the one that is needed. It does not have "
+                f"{hit['version'][:40]}, so another copy comes first on the loader's path.",
+                (hit,),
+                tuple(_unset(report)),
+            )
 
 
 def example() -> Facts:

@@ -10,6 +10,7 @@ How it is found
 ---------------
 The versions that each compiled file asks of ``libstdc++.so.6`` are held against those that the library defines
 which the loader takes.  Where a newer copy is here and another one wins over it, library-shadowed says so.
+In text: the version that is not found, the libstdc++ that was taken, and the file that asks for it.
 
 Example
 -------
@@ -26,14 +27,19 @@ Only torch and the files of extensions that link against it are read.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator
+from itertools import islice
+from typing import Optional
 
 from kit.facts import Binary, Facts, Missing, Probe
-from kit.failures import _compiled
+from kit.failures import _compiled, _told
 from kit.failures._place import Place
-from kit.failures.libc_too_old import findings
-from kit.findings import Finding
+from kit.failures.libc_too_old import asks, findings
+from kit.findings import Finding, Fix
+from kit.gpus import numbers
 from kit.recorded import recorded
+from kit.report import Report, Told
 
 RANK = 16
 SHOWS = r"version `GLIBCXX_3\.4\.99' not found"
@@ -53,6 +59,47 @@ SYSTEMS = {
 
 def find(facts: Facts) -> Iterator[Finding]:
     return findings("libstdcxx-too-old", "C++ library", ("GLIBCXX_", "CXXABI_", "GCC_"), SYSTEMS, facts)
+
+
+def told(report: Report) -> Iterator[Told]:
+    if not report.has("glibcxx_", "cxxabi_", "gcc_"):
+        return
+    pattern = r"version [`'\"‘]?(?P<version>(?:GLIBCXX|CXXABI|GCC)_[\d.]+)[`'\"’]?\s+not\s+found[^\n]*"
+    hits = list(islice(report.hits(pattern), 20))
+    hits = hits or list(islice(report.hits(r"(?P<version>(?:GLIBCXX|CXXABI)_[\d.]+)[`'\"’]?\s*not found"), 20))
+    if not hits:
+        return
+    newest = max(hits, key=lambda hit: (hit["version"].split("_")[0], numbers(hit["version"].partition("_")[2])))
+    package = asks(report, newest)
+    taken = re.search(r"(\S*libstdc\+\+\.so\S*|\S*libgcc_s\S*?):?\s", newest.line + " ")
+    where = taken.group(1).rstrip(":") if taken else ""
+    yield Told(
+        0.94,
+        package,
+        f"The C++ library that is loaded is too old for {package or 'a compiled file'}. It needs "
+        f"{newest['version']}, and {where[-80:] or 'the libstdc++ that the loader takes'} does not have it.",
+        (newest,),
+        tuple(_newer(report, where, package)),
+    )
+
+
+def _newer(report: Report, where: str, package: Optional[str]) -> Iterator[Fix]:
+    conda = report.facts.python.conda or report.has("conda", "mamba", "miniforge")
+    update = "Bring a newer libstdc++ into this conda environment: conda install -c conda-forge libstdcxx-ng"
+    inside = re.search(r"conda|mamba|miniforge|/envs/", where + "/") or "torch/lib/../../../.." in where
+    if conda and inside:
+        yield _told.fix("change-package-version", update)
+        yield _told.fix("fix-loader-path", "Or let the loader find the newer libstdc++ of the system first")
+    elif conda:
+        yield _told.fix(
+            "fix-loader-path", "Let LD_LIBRARY_PATH begin with $CONDA_PREFIX/lib, whose libstdc++ is newer"
+        )
+        yield _told.fix("change-package-version", update)
+    else:
+        yield _told.fix(
+            "change-package-version", "Install a newer libstdc++6 from the system, or take a newer base image"
+        )
+        yield _told.fix("rebuild-extension", f"Compile {package or 'the extension'} on this system")
 
 
 def example() -> Facts:

@@ -9,7 +9,8 @@ compiled using NumPy 1.x cannot be run in NumPy 2`` and then crashes or loses it
 How it is found
 ---------------
 NumPy 2 is installed beside a torch older than 2.3, the first built for it, or beside a compiled package whose
-metadata asks for ``numpy<2``; or NumPy 1 beside a compiled package that asks for ``numpy>=2``.
+metadata asks for ``numpy<2``; or NumPy 1 beside a compiled package that asks for ``numpy>=2``.  In text: NumPy's own
+words, ``_ARRAY_API not found``, ``numpy.dtype size changed`` or ``Numpy is not available``.
 
 Example
 -------
@@ -29,10 +30,12 @@ import re
 from collections.abc import Iterator
 
 from kit.facts import Distribution, Facts
+from kit.failures._told_python import each, failing, order, version
 from kit.findings import Cost, Finding, Fix
 from kit.gpus import numbers
 from kit.published import pip
 from kit.recorded import recorded
+from kit.report import Report, Told
 from kit.requirements import contradicts
 
 RANK = 44
@@ -81,6 +84,75 @@ def _about_2(requirement: str, two: bool) -> bool:
     """Whether a requirement draws its line at NumPy 2: ``<2`` where 2 is installed, ``>=2`` where 1 is."""
     line = r"<=?\s*2(\.0)*(?![.\d]*[1-9])|<\s*2|<=?\s*1\." if two else r">=?\s*2(\.\d+)*"
     return bool(re.search(line, requirement.partition(";")[0]))
+
+
+_SAID = (
+    (("compiled using numpy 1",), r"compiled using NumPy 1\.x cannot be run in|compiled using NumPy 1", 0.96),
+    (("_array_api not found",), r"_ARRAY_API not found", 0.95),
+    (("size changed, may indicate binary",), r"numpy\.\w+ size changed[^\n]*", 0.95),
+    (
+        ("numpy version of 0x", "compiled against a", "compiled against abi"),
+        r"module (?:was )?compiled against (?:API|ABI|NumPy C-API) version \w+[^\n]*",
+        0.94,
+    ),
+    (("numpy is not available",), r"Numpy is not available", 0.9),
+    (("multiarray failed to import",), r"numpy\.?_?core\.multiarray failed to import", 0.88),
+    (("failed to initialize numpy",), r"Failed to initialize NumPy: (?!No module)[^\n]*", 0.85),
+    (("could not infer dtype of numpy",), r"Could not infer dtype of numpy\.\w+", 0.8),
+    (("numpy c-extensions failed",), r"Importing the numpy C-extensions failed", 0.5),
+    (
+        ("no module named 'numpy._core", "no module named 'numpy.core._multiarray"),
+        r"No module named '(?:numpy\._core|numpy\.core\._multiarray)[\w.]*'",
+        0.55,
+    ),
+    (("numpy.core.umath failed to import",), r"numpy\.core\.umath failed to import", 0.85),
+    (
+        ("numpy.core.multiarray' has no attribute", "numpy.core.multiarray has no"),
+        r"numpy\.core\.multiarray'? has no attribute '?_ARRAY",
+        0.9,
+    ),
+)
+
+
+def told(report: Report) -> Iterator[Told]:
+    if not report.has("numpy", "_array_api"):
+        return
+    found = list(each(report, _SAID))
+    if not found:
+        return
+    (_, _, confidence), first = max(found, key=lambda pair: pair[0][2])
+    if failing(report) and report.errors and not report.errors[0].warning:
+        cause = report.errors[0]
+        about = re.search(
+            r"numpy|_ARRAY_API|initialization failed|binary incompat|multiarray|segm|dumped|abort",
+            cause.message,
+            re.I,
+        )
+        if not about and all(order(report, hit.at) for _, hit in found):
+            confidence = 0.5  # only said on the way to another failure
+    torch = report.facts.torch
+    of_torch = torch is not None and () < numbers(torch.minor) < FIRST_TORCH_FOR_NUMPY_2
+    story = f" torch {torch.version} was built for NumPy 1." if of_torch and torch is not None else ""
+    newer = bool(re.search(r"size changed[^\n]*Expected (\d+) from C header, got (\d+)", first.line)) and bool(
+        re.search(r"Expected 16 from C header, got 96", first.line)
+    )
+    older = re.search(r"against (?:API|ABI|NumPy C-API) version 0x(\w+)[^\n]*?numpy is 0x(\w+)", first.line, re.I)
+    up = newer or (older is not None and int(older.group(1), 16) > int(older.group(2), 16))
+    first_fix = (
+        version("Install the newer NumPy that the module was built for (numpy>=2 where it says 2), then restart")
+        if up
+        else version("Install the newest NumPy 1 (numpy<2) for as long as the older module stays, then restart")
+    )
+    yield Told(
+        confidence,
+        "numpy",
+        "A compiled module was built for another NumPy than the one installed. NumPy 1 and NumPy 2 do not "
+        "share a binary "
+        f"interface.{story}",
+        (first, *[hit for _, hit in found if hit.line != first.line][:2]),
+        (first_fix, version("Or a release of the module that was built for this NumPy")),
+        over=("module-moved", "version-conflict") if confidence > 0.8 else (),
+    )
 
 
 def example() -> Facts:

@@ -10,7 +10,8 @@ How it is found
 ---------------
 In what an installation said: pip names the versions that it passed over for their ``Requires-Python``, or the tag
 of the wheel that it was given is another Python's; or it found none, and the tables ``kit/data/torch_builds.json``
-and ``pyg_wheels.json`` list the package for other Pythons than the one that runs.
+and ``pyg_wheels.json`` list the package for other Pythons than the one that runs.  In pasted text also
+what uv, poetry and conda say, and code that this Python cannot read.
 
 Example
 -------
@@ -31,12 +32,14 @@ import re
 from collections.abc import Iterator
 
 from kit.facts import Attempt, Facts
+from kit.failures import _told_build, _told_wheels
 from kit.failures._installing import cause, compiled, tried, wheels_for
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
 from kit.gpus import numbers
 from kit.published import PYG, python_minor, replacement
 from kit.recorded import recorded
+from kit.report import Hit, Report, Told
 
 RANK = 31
 INSTEAD = "Renaming a wheel for another Python lets pip install it, and Python cannot load it."
@@ -80,7 +83,8 @@ def _fixes(name: str, pythons: tuple[str, ...], package: str, facts: Facts) -> I
     ours = replacement(name, facts)
     if ours is not None:
         yield ours
-    nearest = min(pythons, key=lambda p: abs(numbers(p)[1] - numbers(facts.python.version)[1]), default="")
+    here = numbers(facts.python.version)[1:2] or (0,)
+    nearest = min(pythons, key=lambda p: abs(numbers(p)[1] - here[0]), default="") if facts.python.version else ""
     kind = "64-bit Python" if facts.python.bits == 32 else "Python"
     which = f"{kind} {nearest}".strip() if nearest else f"{kind} that {name} has wheels for"
     yield Fix("change-python", f"Make an environment with a {which}, and install torch and {name} there")
@@ -90,6 +94,84 @@ def _fixes(name: str, pythons: tuple[str, ...], package: str, facts: Facts) -> I
             yield build
     if name != "torch":
         yield Fix("change-package-version", f"Or install a release of {name} that is published for this Python")
+
+
+def told(report: Report) -> Iterator[Told]:
+    found = _told_wheels.verdict(report, "python-unsupported")
+    if found is not None:
+        name, here = found.package or "the package", python_minor(report.facts)
+        story = f"{found.why[0].upper()}{found.why[1:]}." + (f" This is Python {here}." if here else "")
+        pythons = wheels_for(name, report.facts)
+        which = f"Python {max(pythons, key=numbers)}" if pythons else f"a Python that {name} has wheels for"
+        if report.facts.python.bits == 32 or "32-bit" in found.why:
+            which = "a 64-bit Python"
+        yield Told(
+            found.sure,
+            found.package or None,
+            f"{name} has no wheel for this Python. {story}",
+            (found.hit,),
+            (
+                Fix("change-python", f"Make an environment with {which}, and install torch and {name} there"),
+                Fix("change-package-version", f"Or install a release of {name} that is published for this Python"),
+            ),
+            over=("wheel-not-published",) if found.sure >= 0.78 else (),
+        )
+    if report.has("'distutils'", "'imp'", "impimporter") and _told_build.in_build(report):
+        hit = report.hit(r"No module named '(?:distutils|imp)'[^\n]*|has no attribute 'ImpImporter'[^\n]*")
+        if hit is not None and _told_build.at_build(report, hit.at):
+            yield _code(0.74, hit, report)
+            return
+    for words, sure, pattern in _TOO_OLD_OR_NEW:
+        hit = report.hit(pattern) if report.has(*words) else None
+        if hit is not None:
+            yield _code(sure, hit, report)
+            return
+
+
+_ASKS = (
+    r"(?:requires|needs|only supports?) Python ?(?:version )?(?:>=|<|==|3\.)[^\n]{0,60}|"
+    r"Python (?:version )?3\.\d+(?:\.\d+)? (?:or (?:later|newer|above) )?is (?:required|not supported)[^\n]{0,60}|"
+    r"(?:unsupported|incompatible) Python version[^\n]{0,60}"
+)
+# What code says that was written for a newer Python, or for an older one.
+_TOO_OLD_OR_NEW = (
+    (("future feature annotations",), 0.9, r"future feature annotations is not defined[^\n]*"),
+    (("impimporter",), 0.72, r"has no attribute 'ImpImporter'[^\n]*"),
+    (
+        ("torch.compile", "dynamo"),
+        0.88,
+        r"(?:Dynamo|torch\.compile)[^\n]{0,40}(?:is )?not (?:yet )?supported (?:on|for) Python[^\n]*|"
+        r"Python [\d.]+\+? (?:is )?not (?:yet )?supported for torch\.compile[^\n]*",
+    ),
+    (
+        ("unsupported operand type(s) for |",),
+        0.72,
+        r"unsupported operand type\(s\) for \|: '(?:type|_\w+|\w*Meta\w*)'[^\n]*",
+    ),
+    (("object is not subscriptable",), 0.66, r"TypeError: '(?:type|ABCMeta)' object is not subscriptable"),
+    (
+        ("from 'typing'", "from 'functools'", "from 'importlib'", "from 'enum'", "from 'inspect'"),
+        0.72,
+        r"cannot import name '\w+' from '(?:typing|functools|importlib|enum|inspect)'[^\n]*",
+    ),
+    (("'dataclasses'", "'tomllib'", "'zoneinfo'"), 0.7, r"No module named '(?:dataclasses|tomllib|zoneinfo)'"),
+    (("requires python", "python version", "or later is required", "or newer is required"), 0.7, _ASKS),
+)
+
+
+def _code(sure: float, hit: Hit, report: Report) -> Told:
+    here = python_minor(report.facts)
+    return Told(
+        sure,
+        None,
+        "This code is not for this Python. What it uses is not in "
+        f"{f'Python {here}' if here else 'the Python that runs'}: that is too old for it, or too new.",
+        (hit,),
+        (
+            Fix("change-python", "Make an environment with a Python that this package names, and install it there"),
+            Fix("change-package-version", "Or install a release of the package that is meant for this Python"),
+        ),
+    )
 
 
 def example() -> Facts:

@@ -10,7 +10,8 @@ How it is found
 ---------------
 In what an installation said: a source distribution was taken, and the page of this torch lists a wheel, by the table
 ``kit/data/pyg_wheels.json``, that is older or was not asked for.  Of another server's page for this torch it is
-assumed that it lists some.
+assumed that it lists some.  In
+pasted text also a build that succeeded, or that takes without end.
 
 Example
 -------
@@ -26,16 +27,18 @@ What was compiled in an earlier installation, whose log is not there, is not tol
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator
 
 from kit.facts import Attempt, Facts
-from kit.failures import _compiled
+from kit.failures import _compiled, _stops, _told_wheels
 from kit.failures._installing import ONLY, cause, compiled, tried, wheel_of
 from kit.failures._pages import is_pygs, of_torch
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
 from kit.published import pip
 from kit.recorded import recorded
+from kit.report import Hit, Report, Told
 
 RANK = 33
 INSTEAD = "Waiting for the build to end would bring a package without GPU code wherever no GPU is visible."
@@ -79,6 +82,74 @@ def _fixes(name: str, pages: list[str], facts: Facts) -> Iterator[Fix]:
     build = compiled("rebuild-extension", tried(facts.attempt), facts)
     if build is not None:
         yield build
+
+
+_TAKEN = (
+    r"(?:Downloading|Using cached|Saved|Collecting)[^\n]{0,200}?"
+    r"(?P<package>(?:torch|pyg)[-_](?:scatter|sparse|cluster|spline[-_]conv|lib)|flash[-_]attn|xformers|mmcv(?:[-_]full)?|"
+    r"natten|causal[-_]conv1d|mamba[-_]ssm|detectron2|torchvision|dgl|numpy|pyg_lib)"
+    r"-(?P<version>\d[\w.]*?)\.(?:tar\.gz|zip)"
+)
+_WAITING = (
+    r"Building wheels? for (?P<package>[\w.-]+) \((?:setup\.py|pyproject\.toml)\)[^\n]*|"
+    r"Failed (?:building wheel for|to build) '?(?P<failed>[\w.-]+)"
+)
+
+
+def told(report: Report) -> Iterator[Told]:
+    if not report.has(".tar.gz", "building wheel", "failed to build"):
+        return
+    taken = report.hit(_TAKEN)
+    waiting = report.hit(_WAITING) if report.has("building wheel", "failed to build") else None
+    if taken is None and (waiting is None or not _of_torchs(_named(waiting))):
+        return
+    hit = taken or waiting
+    assert hit is not None
+    name = _stops.normal(_named(hit))
+    pages = [page for page in _told_wheels.addresses(report)[0] if of_torch(page)]
+    wrong = any(sure for *_, sure in _told_wheels.wrong_address(report))
+    failed = report.has(
+        "error: ", "... error", "exit code", "exit status", "traceback", "failed building", "failed to build"
+    )
+    done = report.has("... done", "created wheel", "successfully built", "status 'done'")
+    stuck = report.has("stuck", "hang", "forever", "hours", "minutes", "takes", "slow", "still running")
+    sure = (
+        0.35 if wrong or (failed and taken is None) else 0.5 if failed else 0.88 if pages or done or stuck else 0.72
+    )
+    if taken is None and not stuck:
+        sure = min(sure, 0.6)
+    if not failed and any(not error.warning for error in report.errors):
+        sure = min(sure, 0.45)  # something else failed, later
+    version = hit.groups.get("version", "")
+    title = (
+        f"pip compiled {name} instead of taking a wheel" if done else f"pip compiles {name} instead of taking a wheel"
+    )
+    why = f"It took the source of {version}" if version else "It took a source distribution"
+    wheel = wheel_of(name, report.facts)
+    yield Told(
+        sure,
+        name,
+        f"{title}. {why}, which is newer than the wheel on the page, or no page was given; a build takes long, "
+        "and is for the CPU where no GPU is visible.",
+        tuple(h for h in (hit, waiting) if h is not None and (h is hit or h.at != hit.at)),
+        (
+            wheel
+            or Fix(
+                "install-matching-wheel",
+                f"Install the {name} that the page of this torch and build lists, pinned, with --only-binary=:all:",
+            ),
+            Fix("change-package-version", f"Pin the version of {name} whose wheel the page lists"),
+        ),
+        severity="error" if failed else "warning",
+    )
+
+
+def _named(hit: Hit) -> str:
+    return hit.groups.get("package") or hit.groups.get("failed") or ""
+
+
+def _of_torchs(package: str) -> bool:
+    return bool(re.match(r"torch[-_]|pyg|flash|xformers|mmcv|natten|mamba|causal", package.lower()))
 
 
 def example() -> Facts:

@@ -11,7 +11,9 @@ How it is found
 ---------------
 The import path is searched as Python does it, without importing.  A finding is a package of the torch world that
 resolves outside of its own distribution while that is installed, a namespace folder that no distribution owns, or
-a file in front of the standard library with the name of one of its modules.
+a file in front of the standard library with the name of one of its modules.  In text: ``(unknown location)``, ``'x'
+is not a package``, a file of the user's own that is called like what it imports, or a traceback that leads into a
+source checkout whose compiled files are not there.
 
 Example
 -------
@@ -29,12 +31,16 @@ Only packages around torch and the standard library are looked at.  An editable 
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator
+from typing import Optional
 
 from kit.facts import Facts, Module
 from kit.failures._place import Place
+from kit.failures._told_python import Gone, building, code, gone, hits, notebook
 from kit.findings import Cost, Finding, Fix
 from kit.recorded import recorded
+from kit.report import Hit, Report, Told
 
 RANK = 6
 SHOWS = r"cannot import name 'amp' from 'apex' \(unknown location\)"
@@ -99,6 +105,132 @@ def _aside(module: Module) -> Fix:
 
 def _loader_path(module: Module) -> Fix:
     return Fix("fix-loader-path", f"Or take {module.entry} out of PYTHONPATH")
+
+
+# Programs say it themselves.
+_SAID = (
+    (("consider renaming",), r"consider renaming '?[^'\n]{0,300}since it has the same name", 0.97),
+    (("consider renaming",), r"\(consider renaming ", 0.85),
+    (
+        ("pytorch repository rather",),
+        r"loaded the .{0,3}torch/_C.{0,3} folder\s+of the PyTorch repository",
+        0.97,
+    ),
+    (("from its source directory",), r"you should not try to import \w+ from\s+its source directory", 0.6),
+    (("is not a package",), r"; '?[\w.]+'? is not a package", 0.93),
+)
+# What every torch has: where one of these is not found, it is no torch that was imported.
+_ALWAYS = (
+    "__version__ Tensor tensor nn cuda device float32 float16 zeros ones rand randn no_grad manual_seed "
+    "from_numpy utils "
+    "optim autograd load save FloatTensor LongTensor long float int64 cat stack set_default_tensor_type "
+    "version array "
+    "Graph DiGraph ndarray arange"
+).split()
+# Packages that people clone, beside their compiled part.
+_CLONED = (
+    r"(?:torch_(?:scatter|sparse|cluster|spline_conv)|pytorch3d|detectron2|mmcv|xformers|flash_attn|apex|torchvision|"
+    r"torchaudio|torch|numpy|dgl|vllm|bitsandbytes|MinkowskiEngine|spconv|mamba_ssm|causal_conv1d|pyg_lib|"
+    r"gsplat|scipy|"
+    r"fairseq|deepspeed|torchsparse|nvdiffrast|kaolin|sageattention)"
+)
+_INSIDE = r"File \"?(?P<path>(?!\S*(?:-packages|\.egg))(?:[^\"\n]*[/\\])?(?P<name>" + _CLONED + r")[/\\][^\"\n]*\.py)"
+_COMPILED = re.compile(r"(?:^|\.)(?:_C|_ext|_cuda|_cpu|\w*_(?:cpu|cuda|ext|backend|C)|_version\w*|ops|lib\w*)$")
+
+
+def told(report: Report) -> Iterator[Told]:
+    best: Optional[tuple[float, str, tuple[Hit, ...]]] = None
+    for one in gone(report):
+        found = _hidden(report, one)
+        if found and (best is None or found[0] > best[0]):
+            best = (found[0], found[1], hits(report, one))
+    for words, pattern, confidence in _SAID:
+        if report.has(*words) and (best is None or best[0] < confidence):
+            said = report.hit(pattern)
+            if said is not None:
+                name = re.search(
+                    r"\b([\w.]{1,80})'? is not a package|renaming "
+                    r"'(?:[^'\n]*[/\\])?(\w+)\.py",
+                    said.line[-500:],
+                )
+                best = (confidence, (name and (name.group(1) or name.group(2))) or "", (said,))
+    if best is None or best[0] < 0.55:
+        checkout = _checkout(report)
+        best = checkout or best
+    if best is None:
+        return
+    confidence, package, lines = best
+    what = f"called {package}" if package else "with the name of the package"
+    yield Told(
+        confidence,
+        package.replace("_", "-") or None,
+        f"A folder or file {what} stands in the way of the installed package. Python takes the first of that name on "
+        "its path, and the working directory comes first; the environment need not change.",
+        lines,
+        (
+            code("Rename or move the folder or file, delete its __pycache__, or start Python in another folder"),
+            Fix("fix-loader-path", "Or take the folder that holds it out of PYTHONPATH and sys.path"),
+        ),
+        over=("module-moved", "apex-amp-removed", "torch-broken") if confidence > 0.8 else (),
+    )
+
+
+def _hidden(report: Report, one: Gone) -> Optional[tuple[float, str]]:
+    """How sure it is that a folder or file hides what was not found, and its name."""
+    if one.file:
+        return 0.95, one.top if "." in one.module else one.module
+    if one.where == "unknown location" and one.top != "pyramid":
+        nested = "." in one.module
+        # A package whose own modules became plain folders was partly removed or overwritten.
+        return (0.5 if nested else 0.6 if one.top == "torch" else 0.93), one.top
+    if not one.module and one.name == "amp" and report.has("apex"):
+        return 0.5, "apex"  # Python 3.6 does not say where it looked
+    own = not re.search(r"(?:site|dist)-packages", one.by)
+    if one.circular:
+        named = re.search(r"(?:^|[/\\])" + re.escape(one.top) + r"(?:\.py$|[/\\])", one.by)
+        if (named and own) or re.search(_own_file(one.top), report.text):
+            return 0.92, one.top
+        return (0.3 if notebook(report) else 0.5), one.top
+    if one.attribute and one.module in ("torch", "numpy", "networkx") and one.name in _ALWAYS:
+        return 0.6, one.module
+    if one.attribute and one.module == "apex":
+        return 0.45, "apex"
+    if one.module.startswith("apex.") and not one.name and not re.search(r"-packages", one.by):
+        return 0.35, "apex"
+    return None
+
+
+def _own_file(name: str) -> str:
+    """A file of this name that is no installed one."""
+    return rf"(?m)^(?!.*-packages).*[/\\ \"]{re.escape(name)}\.py\""
+
+
+def _checkout(report: Report) -> Optional[tuple[float, str, tuple[Hit, ...]]]:
+    """A traceback that leads into the source checkout of a package whose compiled part it does not find there."""
+    if building(report) or not report.has(
+        "no module named", "'origin'", "cannot import name", "could not find module"
+    ):
+        return None
+    absent = [one for one in gone(report) if _COMPILED.search(one.path) and not one.attribute]
+    lines = [hits(report, one) for one in absent]
+    named = report.hit(r"'NoneType' object has no attribute 'origin'|Could not find module '_\w+'")
+    if named is not None:
+        lines.append((named,))
+    if not lines:
+        return None
+    inside = (
+        r"File \"?(?P<path>(?!\S*(?:-packages|\.egg))(?:[^\"\n]*[/\\])?(?P<name>" + _CLONED + r")[/\\][^\"\n]*\.py)"
+    )
+    for frame in report.hits(inside):
+        folder = re.split(r"[/\\]", frame["path"])
+        around = "/".join(folder[:-2])
+        twice = not around or bool(re.search(r"scatter|sparse|cluster|spline|torch|main|master|src", around))
+        asked = {one.top for one in absent} | (
+            {frame["name"]} if named or "_C" in {one.module for one in absent} else set()
+        )
+        if frame["name"] in asked:
+            return (0.9 if twice or named else 0.75), frame["name"], (*lines[0][:1], frame)
+    return None
 
 
 def example() -> Facts:

@@ -12,6 +12,7 @@ Every shared library that torch's RECORD promises, and ``torch/__init__.py``, is
 ``torch/version.py`` is compared with the metadata, and torch's requirements with what is installed.  ``torch._C``
 is read with all that it needs, as the loader would.  Where any of these disagree, ``import torch`` is tried in a
 child process, and its error is the evidence.
+In text: the loader's words on torch's own files, and what a torch says of which files are gone.
 
 Example
 -------
@@ -30,15 +31,18 @@ libstdcxx-too-old says so.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator
 
 from kit.causes import cause_in_torch
 from kit.facts import Facts, Probe
+from kit.failures import _told
 from kit.failures._loading import lacks, outcome
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
 from kit.published import CPU_TORCH_MB, GPU_TORCH_MB, PYTORCH_INDEX, pip
 from kit.recorded import recorded
+from kit.report import Hit, Report, Told
 from kit.requirements import contradicts
 
 RANK = 10
@@ -121,6 +125,141 @@ def _reinstall(facts: Facts) -> Fix:
         safety="changes-environment",
         cost=Cost(download_mb=GPU_TORCH_MB if torch.cuda else CPU_TORCH_MB, restart=True),
     )
+
+
+def told(report: Report) -> Iterator[Told]:
+    found = [*_by_windows(report), *_by_symbol(report), *_by_library(report)]
+    yield from found[:1] or _said(report)
+
+
+def _damaged(report: Report, confidence: float, hit: Hit, says: str) -> Told:
+    known = report.facts.torch
+    which = f"torch {known.version}" if known and known.version else "torch"
+    again = _reinstall(report.facts) if known and known.version and _told.token(report) else None
+    fixes = (
+        again
+        or _told.fix("change-torch", f"Install {which} again, past pip's cache, after pip uninstall says it is gone"),
+        _told.fix(
+            "uninstall-package", "Uninstall torch until pip finds none, delete what is left of its folder, start anew"
+        ),
+    )
+    return Told(confidence, "torch", f"torch itself cannot be loaded. {says}", (hit,), fixes)
+
+
+def _by_windows(report: Report) -> Iterator[Told]:
+    for lack in _told.dlls(report):
+        if not lack.of_torch:
+            continue
+        confidence = {"127": 0.9, "193": 0.85, "182": 0.85, "1114": 0.8, "126": 0.65}.get(lack.what, 0.6)
+        if report.has("visual c++ redistributable is not installed"):
+            confidence = 0.6
+        file = re.split(r"[\\/]", lack.file)[-1]
+        says = (
+            f"Windows refuses {file or 'one of its DLLs'}: files of two builds are mixed, or one that it "
+            f"needs is not there."
+        )
+        yield _damaged(report, confidence, lack.hit, says)
+
+
+def _by_symbol(report: Report) -> Iterator[Told]:
+    for lack in _told.symbols(report):
+        if _told.judged(lack) == "torch-broken":
+            file = re.split(r"[\\/]", lack.file)[-1]
+            says = f"Its own {file or 'file'} needs a function that no other file of it has: two builds are mixed."
+            yield _damaged(report, 0.85, lack.hit, says)
+
+
+def _by_library(report: Report) -> Iterator[Told]:
+    for lack in _told.libraries(report):
+        if _told.judged_library(lack, report) == "torch-broken":
+            yield _damaged(report, 0.88, lack.hit, f"Its own {lack.what.rpartition('/')[2][:60]} is not there.")
+
+
+# What a damaged or half removed torch says: words to look for, pattern, confidence, what it means.
+_SIGNS = (
+    (
+        ("file too short", "invalid elf header", "elf load command"),
+        r"[\\/]torch[\\/](?:lib[\\/])?\S+: (?:file too short|invalid elf header|elf load command)[^\n]*",
+        0.93,
+        "A file of its own is cut short.",
+    ),
+    (
+        ("executable stack",),
+        r"cannot enable executable stack[^\n]*",
+        0.75,
+        "This release asks for an executable stack, which this system does not allow.",
+    ),
+    (
+        ("unknown location",),
+        r"cannot import name '\w+' from 'torch' \(unknown location\)",
+        0.75,
+        "Its folder is there and its files are not: it was removed in part.",
+    ),
+    (
+        ("name '_c' is not defined",),
+        r"name '_C' is not defined",
+        0.9,
+        "Its compiled part is not there, and its Python files are.",
+    ),
+    (
+        ("no module named 'torch.",),
+        r"no module named 'torch\.(?:version|_C|_utils|_jit_internal|nn|cuda|autograd|utils|_tensor)'",
+        0.6,
+        "A file of its own is not there.",
+    ),
+    (
+        ("module 'torch' has no", "module torch has no"),
+        r"(?<!module )module '?torch'? has no attribute '(?:__version__|Tensor|cuda|nn|device|float32|tensor|dtype"
+        r"|manual_seed|no_grad|utils|from_numpy|randn|zeros|__path__)'",
+        0.5,
+        "Its folder is there and holds no whole torch.",
+    ),
+    (
+        ("module 'torch._c' has no",),
+        r"module 'torch\._C' has no attribute '(?!_cuda|_Cuda|_nccl|_dist)\w+'",
+        0.7,
+        "Its Python files and its compiled part are of two releases.",
+    ),
+    (
+        ("illegal instruction",),
+        r"illegal instruction[^\n]*",
+        0.6,
+        "This release holds instructions that this processor does not have.",
+    ),
+    (
+        ("segmentation fault", "segfault", "exit code 139", "0xc0000005"),
+        r"segmentation fault[^\n]*|segfault|exit code 139|0xC0000005",
+        0.45,
+        "The process ends while it is imported.",
+    ),
+    (
+        ("mach-o",),
+        r"mach-o[^\n]{0,60}(?:incompatible architecture|wrong architecture)[^\n]*",
+        0.5,
+        "It was built for another processor than this Python.",
+    ),
+)
+
+
+def _said(report: Report) -> Iterator[Told]:
+    for words, pattern, confidence, says in _SIGNS:
+        hit = report.hit(pattern) if report.has(*words) else None
+        if hit is None:
+            continue
+        if "mach-o" in pattern and _told.owner(hit.line) != "torch" and not report.has("/torch/_c", "/torch/lib"):
+            continue
+        if "'_C'" in pattern and _told.importing_torch(report, hit.at) is None:
+            continue  # another package's
+        if "segm" in pattern and (_told.named(report) or not report.has("import torch")):
+            continue
+        if "illegal" in pattern and not report.has("torch"):
+            continue
+        if "has no attribute" in pattern and report.has("partially initialized", "torch.py"):
+            confidence = 0.3  # a file of the user's own called torch
+        if "No module" in pattern and report.has("/pytorch/torch", "c extensions"):
+            confidence = 0.35  # a source checkout
+        yield _damaged(report, confidence, hit, says)
+        return
 
 
 def example() -> Facts:

@@ -9,6 +9,7 @@ How it is found
 ---------------
 Neither a ``torch`` package nor its metadata is on the import path, and a compiled extension of torch, or a
 distribution whose metadata requires torch, is.
+In text: ``No module named 'torch'`` where nothing speaks for another Python or an isolated build.
 
 Example
 -------
@@ -28,11 +29,13 @@ import re
 from collections.abc import Iterator
 
 from kit.facts import Facts
+from kit.failures import _told
 from kit.failures._place import Place
 from kit.failures.wrong_interpreter import torch_elsewhere
 from kit.findings import Cost, Finding, Fix
 from kit.published import CPU_TORCH_MB, GPU_TORCH_MB, choose_torch, pip, torch_fix
 from kit.recorded import recorded
+from kit.report import Report, Told
 
 RANK = 12
 SHOWS = r"No module named 'torch'"
@@ -72,6 +75,28 @@ def install(facts: Facts) -> Fix:
         pip(facts, "install", "torch"),
         safety="changes-environment",
         cost=cost,
+    )
+
+
+def told(report: Report) -> Iterator[Told]:
+    if not report.has("no module named 'torch'", 'no module named "torch"', "no module named torch"):
+        return
+    hit = report.last(r"no module named ['\"]?torch['\"]?(?![\w.])")
+    if hit is None:
+        return
+    listed = len(report.facts.distributions) > 4 and report.facts.distribution("torch") is None
+    yield Told(
+        0.6 if listed and report.facts.torch is None else 0.3,
+        "torch",
+        "torch is not installed in the Python that runs. Whatever needs it cannot work, and pip list of that Python "
+        "shows whether another one has it.",
+        (hit,),
+        (
+            _told.fix(
+                "use-kernel-pip", "Install torch with the pip of the Python that runs: python -m pip install torch"
+            ),
+            _told.fix("change-torch", "Install torch"),
+        ),
     )
 
 

@@ -9,7 +9,8 @@ empty: that of torch 2.13 lists no torch-scatter.
 How it is found
 ---------------
 In what an installation said: pip found no version of a package around torch, with an address that is right for the
-torch in ``torch/version.py``, and with a Python that wheels are published for.
+torch in ``torch/version.py``, and with a Python that wheels are published for.  In pasted text also what
+uv, poetry and conda say, servers that answer 403 or 404, and files for another platform.
 
 Example
 -------
@@ -30,12 +31,13 @@ import re
 from collections.abc import Iterator
 
 from kit.facts import Attempt, Facts
-from kit.failures import _compiled
+from kit.failures import _compiled, _told_wheels
 from kit.failures._installing import cause, compiled, tried, wheel_of
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
 from kit.published import PYG, choose_torch, platform, python_minor, replacement, torch_fix
 from kit.recorded import recorded
+from kit.report import Report, Told
 
 RANK = 32
 INSTEAD = "A wheel for another torch can be installed by force, and then does not load."
@@ -87,6 +89,74 @@ def _fixes(name: str, facts: Facts) -> Iterator[Fix]:
         yield Fix("change-torch", "Install a release of torch that is published for this Python and platform")
     else:
         yield Fix("change-package-version", f"Install a release of {name} that was built for this torch")
+
+
+def told(report: Report) -> Iterator[Told]:
+    found = _told_wheels.verdict(report, "wheel-not-published")
+    if found is not None:
+        name = found.package or "the package"
+        damaged = "damaged" in found.why
+        title = (
+            f"The published wheel of {name} is not usable" if damaged else f"No wheel of {name} fits this environment"
+        )
+        story = f"{found.why[0].upper()}{found.why[1:]}; nothing that is installed here is broken."
+        fixes = _advice(name, damaged, report)
+        yield Told(found.sure, found.package or None, f"{title}. {story}", (found.hit,), fixes)
+    if report.has("cannot find dgl", "cannot find graphbolt"):
+        hit = report.hit(r"Cannot find (?:DGL|Graphbolt)[^\n]{0,40} library[^\n]*")
+        if hit is not None:
+            yield Told(
+                0.8,
+                "dgl",
+                "This dgl was not built for the torch that is installed. Its wheel brings a library for each torch "
+                "that it knows, and none for this one.",
+                (hit,),
+                (
+                    Fix("change-torch", "Install a torch that this dgl was built for: 2.4 is the last, 2.2 on macOS"),
+                    Fix("change-package-version", "Or a dgl that was built for this torch, from the pages of dgl.ai"),
+                ),
+                over=("extension-torch-mismatch", "library-not-found", "torch-broken"),
+            )
+
+
+def _advice(name: str, damaged: bool, report: Report) -> tuple[Fix, ...]:
+    facts = report.facts
+    if damaged:
+        return (
+            Fix("report-upstream", "Tell those who publish the wheel: it is damaged for everybody"),
+            Fix("install-matching-wheel", f"Install a {name} for this torch from another source or release"),
+        )
+    wheel = wheel_of(name, facts)
+    if name == "pyg-lib":
+        return (
+            Fix(
+                "use-replacement", "Leave pyg-lib out: torch-geometric works without it, and torch-sparse samples too"
+            ),
+            *([wheel] if wheel else []),
+            Fix("change-torch", "Or install a torch for which the page lists pyg-lib, with its companions"),
+        )
+    if name in PYG:
+        ours = replacement(name, facts)
+        moved = Fix("change-torch", f"Install a torch for which a page lists {name}, with its companions")
+        build = Fix("rebuild-extension", f"Compile {name} against this torch, without build isolation")
+        wanted = [wheel, ours, moved, build] if not _alone(report) else [build, ours, moved]
+        return tuple(fix for fix in wanted if fix is not None)[:3]
+    if name in ("torch", "torchvision", "torchaudio"):
+        return (
+            Fix("change-torch", f"Install a release of {name} that is published for this Python and platform"),
+            Fix("change-package-version", "Loosen the pin: the list behind 'from versions' holds what would fit"),
+        )
+    return (
+        Fix("change-package-version", f"Install a release of {name} that is published for this torch and platform"),
+        Fix("install-matching-wheel", f"Or take the wheel of {name} for this torch from its own page of wheels"),
+        Fix("report-upstream", "Where its page names the file and the server does not have it, tell its maintainers"),
+    )
+
+
+def _alone(report: Report) -> bool:
+    """Whether nobody publishes wheels for this platform, so that only a build is left."""
+    arm = report.facts.host.machine in ("aarch64", "arm64") and report.facts.host.system != "Darwin"
+    return arm or report.has("aarch64", "jetson")
 
 
 def example() -> Facts:

@@ -10,7 +10,8 @@ How it is found
 ---------------
 torch is not on the import path of the process that asks, and the Python that ``VIRTUAL_ENV`` or ``CONDA_PREFIX``
 points to, or for a notebook's kernel ``PATH``, has it; or an entry of the import path is the ``site-packages`` of
-another Python version.
+another Python version.  In text: what pip or conda installed, or lists, is not found by the Python that runs, or a
+file of another Python version is loaded.
 
 Example
 -------
@@ -32,11 +33,13 @@ import re
 from collections.abc import Iterator
 from typing import Optional
 
-from kit.facts import Facts, Kernel, OtherPython
+from kit.facts import Facts, Kernel, OtherPython, normalise
 from kit.failures._place import Place
+from kit.failures._told_python import building, each, gone, hit, hits, notebook, put, typed
 from kit.findings import Cost, Finding, Fix
 from kit.published import python_minor
 from kit.recorded import recorded
+from kit.report import Hit, Report, Told
 
 RANK = 4
 SHOWS = r"No module named 'kit_compiled._C'|cannot import name '_C'"
@@ -106,6 +109,115 @@ def torch_elsewhere(facts: Facts) -> Optional[OtherPython]:
 def _pythonpath(facts: Facts) -> Iterator[str]:
     if "PYTHONPATH" in facts.variables:
         yield f"PYTHONPATH: {facts.variables['PYTHONPATH']}"
+
+
+# Packages that are often in another Python than the one that runs, by import name.
+_USUAL = frozenset(
+    "torch torchvision torchaudio torch_geometric torch_scatter torch_sparse torch_cluster torch_spline_conv "
+    "pyg_lib dgl "
+    "apex transformers numpy pandas networkx timm mmcv detectron2 pytorch3d xformers flash_attn bitsandbytes "
+    "deepspeed "
+    "pytorch_lightning lightning sklearn scipy matplotlib torchtext tensorflow cv2 diffusers accelerate peft".split()
+)
+_OTHER_PYTHON = (
+    (("conflicts with this version of python",), r"Module use of python\d+\.dll conflicts with this version", 0.92),
+    (
+        ("python version mismatch",),
+        r"Python version mismatch: module was compiled for (?:Python|version) [\d.]+",
+        0.75,
+    ),
+    (("pyinit_",), r"does not define module export function \(?PyInit_\w+", 0.6),
+    (("bad magic number",), r"bad magic number in '\w+'", 0.55),
+)
+_PLACES = (
+    "jupyter",
+    "notebook",
+    "kernel",
+    "ipython",
+    "pycharm",
+    "vs code",
+    "vscode",
+    "spyder",
+    "sudo ",
+    "another environment",
+    "anaconda prompt",
+    "terminal",
+    "base environment",
+    "works in",
+    "which python",
+    "sys.executable",
+    "interpreter",
+)
+
+
+def told(report: Report) -> Iterator[Told]:
+    for (_, _, confidence), said in each(report, _OTHER_PYTHON):
+        yield _told(confidence, None, (said,), "A file of another Python version is loaded by the one that runs")
+        return
+    if not report.has("no module named") or building(report):
+        return
+    listed, asked = put(report), typed(report)
+    for one in gone(report):
+        if one.name or one.attribute or "." in one.module or one.by.endswith("setup.py"):
+            continue
+        names = {normalise(one.module), *_CALLED.get(one.module, ())}
+        here = next((name for name in names if name in listed), None)
+        typed_here = next((name for name in names if name in asked), None)
+        stated = next((name for name in names if report.facts.distribution(name) is not None), None)
+        usual = one.module in _USUAL
+        session = notebook(report)
+        lines: tuple[Hit, ...]
+        if here is not None:
+            confidence, lines = 0.9, (hit(report, one.at), hit(report, listed[here][1]))
+        elif stated is not None:
+            confidence, lines = (0.8 if report.facts.distribution(stated) else 0.7), hits(report, one)
+        elif typed_here is not None:
+            sure = 0.85 if session or report.has("conda install") else 0.75
+            confidence, lines = sure, (hit(report, one.at), hit(report, asked[typed_here]))
+        elif usual and one.module != "apex" and report.has(*_PLACES):
+            confidence, lines = 0.75 if session else 0.65, hits(report, one)
+        elif usual and one.module != "apex":
+            confidence, lines = 0.45, hits(report, one)
+        else:
+            continue
+        yield _told(confidence, one.module.replace("_", "-"), lines, f"{one.module} is not in the Python that runs")
+        return
+
+
+# import name -> names on the package index
+_CALLED = {
+    "torch": ("pytorch",),
+    "torch_geometric": ("pyg",),
+    "torch_scatter": ("pytorch-scatter",),
+    "torch_sparse": ("pytorch-sparse",),
+    "torch_cluster": ("pytorch-cluster",),
+    "cv2": ("opencv-python", "opencv-python-headless", "opencv-contrib-python"),
+    "sklearn": ("scikit-learn",),
+    "skimage": ("scikit-image",),
+    "PIL": ("pillow",),
+    "yaml": ("pyyaml",),
+    "dgl": ("dgl-cu111", "dgl-cu113", "dgl-cu116", "dgl-cu117", "dgl-cu118"),
+    "pytorch_lightning": ("lightning",),
+    "flash_attn": ("flash-attn",),
+}
+
+
+def _told(confidence: float, package: Optional[str], lines: tuple[Hit, ...], title: str) -> Told:
+    return Told(
+        confidence,
+        package,
+        f"{title}. pip or conda put it into another one: a terminal, an environment and a notebook's kernel can each "
+        "have a Python of their own.",
+        lines,
+        (
+            Fix(
+                "use-kernel-pip",
+                "Install with the Python that runs: %pip install in a cell, or python -m pip install",
+            ),
+            Fix("use-kernel-pip", "Or run in the Python that has it: activate its environment, or make it a kernel"),
+        ),
+        over=("not-environment",) if confidence > 0.7 else (),
+    )
 
 
 def example() -> Facts:

@@ -1,0 +1,154 @@
+"""Another release of a Python package moved or removed what is imported.
+
+What it means
+-------------
+``No module named 'timm.layers'``, ``cannot import name 'Config' from 'mmcv'``, ``module 'numpy' has no attribute
+'float'``: the package is there, in a release of before or after the one that the code was written for.  Nothing is
+broken in the environment; the code and the package are of different times.
+
+How it is found
+---------------
+In text alone: an import or an attribute that a table of moved paths knows (``kit/data/moved_modules.json``), or a
+part that an installed package does not have while the package itself is found.  The folder of an ``(unknown
+location)``, compiled files, and what a package does not find of its own are other failures.
+
+Example
+-------
+``from timm.models.layers import DropPath`` works up to timm 0.9 and beyond, ``from timm.layers import DropPath`` only
+from 0.9 on: with timm 0.6 it says ``No module named 'timm.layers'``.
+
+Fix
+---
+The release of the package that the code was written for; or, in code of your own, the new path.
+
+Known limits
+------------
+Of a path that is in no table it is not known which of the two releases is the older one.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Optional
+
+from kit.failures._told_python import BASES, Gone, Move, building, code, gone, hits, moves, notebook, version
+from kit.findings import Fix
+from kit.report import Hit, Report, Told
+
+RANK = 46
+INSTEAD = "Installing the same release again would not bring the path back."
+
+# Parts of a package that are compiled, or written when it is built: not moved, but not there.
+_BUILT = re.compile(
+    r"(?:^|\.)(?:_C\w*|_ext|_cuda|_cpu|\w*_(?:cpu|cuda|ext|cpp|backend)|_version\w*|_backend|extension)$"
+)
+# Names that folders of projects have: what is missing below them is the user's own.
+_OWN = frozenset(
+    "utils util models model src lib libs core data dataset datasets config configs main common tools modules "
+    "nets network "
+    "networks layers helper helpers loss losses train test tests ops app api engine options scripts my_utils".split()
+)
+_REMOVED_IN = r"`?np\.(?P<name>\w+)`? was (?:removed in the NumPy 2\.0 release|a deprecated alias for)[^\n]*"
+
+
+def told(report: Report) -> Iterator[Told]:
+    if report.has("numpy 2.0 release", "was a deprecated alias"):
+        said = report.last(_REMOVED_IN)
+        if said is not None:
+            yield _told(0.8, "numpy", f"numpy.{said['name']}", (said,), None)
+            return
+    if report.has("has moved to", "has been moved to", "has been removed", "was removed in", "has been renamed"):
+        said = report.last(
+            r"\b(?:Import|Attribute|ModuleNotFound|Runtime|Pydantic\w{0,20})Error: [^\n]{0,300}\b(?:has "
+            r"(?:been )?(?:moved|"
+            r"removed|renamed)|was removed in)\b[^\n]*"
+        )
+        if said is not None:
+            name = re.search(r"`([\w.]+)`|'([\w.]+)'", said.line)
+            path = (name.group(1) or name.group(2)) if name else ""
+            yield _told(0.75, path.partition(".")[0] or None, path or "what is imported", (said,), None)
+            return
+    for one in gone(report):
+        sure = _sure(report, one)
+        if sure:
+            row = moves(one)
+            package = row.package if row is not None else one.top.replace("_", "-")
+            yield _told(sure, package, one.path, hits(report, one), row)
+            return
+
+
+def _sure(report: Report, one: Gone) -> float:
+    """How sure it is that this was moved or removed; 0 where it is something else."""
+    if one.file or one.circular or one.own or one.where == "unknown location" or not one.module:
+        return 0
+    if _BUILT.search(one.path):
+        return 0
+    row = moves(one)
+    if row is not None and row.change != "added":
+        if row.package == "apex" or (building(report) and row.package in ("python", "setuptools", "torch")):
+            return 0.4
+        if row.package == "setuptools" or row.older:
+            return 0.85
+        return 0.9 if row.package != "python" or one.name or one.module != "distutils" else 0.75
+    if row is not None:  # a newer release has it: a conflict where another package asks for it
+        foreign = one.asker not in ("", "python", one.top) or "Failed to import " in report.text
+        return 0.3 if foreign or row.package in BASES else 0.8
+    if one.top in ("apex", "pyramid") or one.top.lower() in _OWN or not (one.name or "." in one.module):
+        return 0
+    itself = one.asker == one.top or f"Failed to import {one.top}." in report.text
+    private = one.path.rpartition(".")[2].startswith("_") or "._" in one.module
+    if one.top == "timm" and not itself:
+        return 0.86
+    if one.attribute:
+        if one.top in ("torch", "apex") or itself:
+            return 0.3
+        return 0.5
+    if itself:
+        return 0.25
+    if one.asker not in ("", "python"):
+        return 0.58 if private else 0.5
+    if notebook(report) and one.name and report.has("pip install"):
+        return 0.45
+    return 0.62
+
+
+def _told(sure: float, package: Optional[str], path: str, lines: "tuple[Hit, ...]", row: Optional[Move]) -> Told:
+    what = path if len(path) <= 50 else f"...{path[-47:]}"
+    fixes: list[Fix] = []
+    if row is None:
+        story = "The package is there, in a release of another time than the code that imports it."
+        fixes = [
+            version(
+                f"Install the release of {package or 'the package'} that the code was written for, or newer code"
+            ),
+            code("Or, in code of your own, import it from where this release has it"),
+        ]
+    elif row.older:
+        since = f"{row.package} {row.version}" if row.version else f"a newer {row.package}"
+        story = f"It is there from {since} on; the installed release is older."
+        fixes = [
+            version(f"Install {since} or newer, where the code's other requirements allow it"),
+            code("Or, in code of your own, import it from its former place"),
+        ]
+    elif row.package == "python":
+        instead = f": {row.now} takes its place" if row.now else ""
+        story = f"Python {row.version} removed it{instead}; the code that imports it is older."
+        fixes = [
+            version("Install a newer release of the package whose code imports it"),
+            Fix("change-python", f"Or an environment with a Python older than {row.version}"),
+            code("In code of your own, import the successor"),
+        ]
+    else:
+        since = f"{row.package} {row.version}" if row.version else f"A newer {row.package}"
+        older = f"{row.package} older than {row.version}" if row.version else f"an older {row.package}"
+        instead = f", and {row.now} is its successor" if row.now else ""
+        story = f"{since} {row.change} it{instead}; the code that imports it is older."
+        fixes = [
+            version(f"Install {older}, or a newer release of the code that imports it"),
+            code(f"Or, in code of your own, import {row.now or 'its successor'}"),
+        ]
+        if row.package == "torch":  # never an older torch for an import path
+            fixes[0] = version("Install a newer release of the package whose code imports it")
+    name = f"The installed {package}" if package and package != "python" else "The installed package"
+    if row is not None and row.package == "python":
+        name = "This Python"
+    return Told(sure, package, f"{name} does not have {what}. {story}", lines, tuple(fixes))
