@@ -3,6 +3,7 @@
     kit.collect(python=None) -> Facts        read an environment without importing anything of it
     kit.diagnose(facts) -> Findings          what is wrong, with evidence and what helps
     kit.doctor(python=None) -> Findings      both in one
+    kit.explain(text) -> Explanation         what a pasted text says went wrong, the likeliest cause first
     kit.plan(findings) -> Plan               steps that mend, tried on simulated facts; nothing is changed
     kit.apply(plan, confirm) -> Receipt      do the steps; taken back where they do not help
     kit.undo(receipt) -> Receipt             the environment as it was before
@@ -42,6 +43,7 @@ __all__ = [
     "collect",
     "diagnose",
     "doctor",
+    "explain",
     "load",
     "machine",
     "machines",
@@ -57,6 +59,7 @@ __all__ = [
 LIVE = "live"
 # Verbs whose modules are loaded when they are first asked for: `kit doctor` needs none of them.
 _LATER = {
+    "explain": ("kit.explaining", "explain"),
     "plan": ("kit.repair.plan", "plan"),
     "apply": ("kit.repair", "apply"),
     "undo": ("kit.repair", "undo"),
@@ -76,17 +79,13 @@ def __getattr__(name: str) -> Any:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """``%load_ext kit``: the magic ``%kit``."""
-    from kit import ipython
-
-    ipython.load(shell)
+    """``%load_ext kit``: ``%kit``, and a card under the traceback of a broken environment."""
+    importlib.import_module("kit.ipython").extension(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """``%unload_ext kit``."""
-    from kit import ipython
-
-    ipython.unload(shell)
+    importlib.import_module("kit.ipython").unload(shell)
 
 
 def doctor(python: Optional[str] = None, *, machine: str = LIVE, gpu: Optional[str] = None) -> Findings:

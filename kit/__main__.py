@@ -76,6 +76,16 @@ def parser() -> Parser:
     _python(collect)
     collect.add_argument("-o", "--output", metavar="FILE", help="where to write; stdout by default")
 
+    explain = verbs.add_parser("explain", help="what a pasted traceback, log or warning says went wrong")
+    explain.set_defaults(run=run_explain)
+    explain.add_argument("file", metavar="FILE", nargs="?", default="-", help="the text; stdin by default")
+    which = explain.add_mutually_exclusive_group()
+    which.add_argument("--python", metavar="EXE", help="the interpreter that said it: its facts decide")
+    which.add_argument(
+        "--facts", metavar="FILE", help="the same from a facts file, or the name of a recorded machine"
+    )
+    _json(explain)
+
     xray = verbs.add_parser("xray", help="would a compiled file load here, and run on this GPU; nothing is loaded")
     xray.set_defaults(run=run_xray)
     xray.add_argument("path", metavar="PATH", nargs="+", help="a .so, a wheel, a package's folder or an environment")
@@ -166,12 +176,30 @@ def _json(parser: Any) -> None:
 
 def run_doctor(arguments: Any) -> int:
     facts = read_facts(arguments.facts) if arguments.facts is not None else kit.collect(arguments.python)
-    findings = _diagnose(facts, arguments)
+    findings = diagnosed(facts, arguments)
     _print(findings, arguments.json)
     return int(findings.verdict != "healthy")
 
 
-def _diagnose(facts: Facts, arguments: Any) -> Findings:
+def run_explain(arguments: Any) -> int:
+    from kit.explaining import load
+
+    if arguments.file == "-" and sys.stdin is not None and sys.stdin.isatty():
+        end = "Ctrl-Z and Enter" if os.name == "nt" else "Ctrl-D"
+        print(f"kit: paste what went wrong, then end it with {end} on a line of its own", file=sys.stderr)
+    text = load(arguments.file)
+    facts = None
+    if arguments.facts is not None:
+        facts = read_facts(arguments.facts)
+    elif arguments.python is not None:
+        facts = kit.collect(arguments.python)
+    explanation = kit.explain(text, facts)
+    _print(explanation, arguments.json)
+    return int(not explanation.harmless)
+
+
+def diagnosed(facts: Facts, arguments: Any) -> Findings:
+    """What is wrong, with the log of an installation and the GPU that the arguments name."""
     if arguments.log is not None:
         facts = dataclasses.replace(facts, attempt=attempt.read(arguments.log))
     return kit.diagnose(facts.with_gpu(arguments.gpu) if arguments.gpu is not None else facts)
@@ -196,7 +224,7 @@ def run_verify(arguments: Any) -> int:
 def run_repair(arguments: Any) -> int:
     from kit.repair.plan import unpublished
 
-    findings = _diagnose(kit.collect(arguments.python), arguments)
+    findings = diagnosed(kit.collect(arguments.python), arguments)
     planned = kit.plan(findings, arguments.only, arguments.index, unpublished)
     if not arguments.json:
         _print(planned, False)

@@ -27,23 +27,21 @@ def _find(failure: Failure, facts: Facts) -> list[Finding]:
         for finding in failure.find(facts):
             found.append(finding)
     except Exception as error:  # the border named in DESIGN: the crash is a finding, the other checks run
-        import traceback  # only here: it is slow to import
-
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        found.append(
-            Finding(
-                CRASHED,
-                "warning",
-                None,
-                f"The check for {failure.id} failed itself. Whether this environment has {failure.id} is not known; "
-                "the other checks ran.",
-                (f"kit/failures, {frame.name} line {frame.lineno}: {type(error).__name__}: {error}",),
-                (
-                    Fix(
-                        "report-upstream",
-                        "Report it with the facts of this machine (kit collect -o facts.json)",
-                    ),
-                ),
-            )
-        )
+        found.append(crashed(failure.id, error))
     return found
+
+
+def crashed(id: str, error: Exception, at: str = "the facts of this machine (kit collect -o facts.json)") -> Finding:
+    """The finding that stands for the check of a failure that raised; ``at`` what it looked."""
+    import traceback  # only here: it is slow to import
+
+    said = " ".join(str(error).split())[:200]
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return Finding(
+        CRASHED,
+        "warning",
+        None,
+        f"The check for {id} failed itself. Whether this is {id} is not known; the other checks ran.",
+        (f"kit/failures, {frame.name} line {frame.lineno}: {type(error).__name__}: {said}",),
+        (Fix("report-upstream", f"Report it with {at}"),),
+    )
