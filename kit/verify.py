@@ -22,6 +22,7 @@ from kit.record import Record
 
 LIMIT = 120.0  # seconds for one check
 AT_ONCE = 2
+POLL = 0.2  # seconds between two calls of progress
 REQUIREMENTS = ("cuda",)
 
 # As in verify_child.py, which is not imported here: it is for the interpreter under test.
@@ -91,7 +92,8 @@ def verify(
     """Run the checks that fit this environment, each in a process of its own with a time limit.
 
     ``require="cuda"`` fails where torch cannot use a GPU, ``gpu="12.0"`` where no visible one has this
-    compute capability.  ``progress(check, done, total)`` is called as a check begins and as it ends.
+    compute capability.  ``progress(check, done, total)`` is called as a check begins and as it ends, and
+    several times a second in between; where it raises, the checks that run are ended.
     ``facts`` saves collecting them.  Raises KitError where an argument cannot be used.
     """
     if require is not None and require not in REQUIREMENTS:
@@ -221,7 +223,10 @@ class _Runner:
                     task = waiting.popleft()
                     self.tell(task)
                     running[pool.submit(self.child, task, pool.started)] = task
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                done = wait(running, timeout=POLL, return_when=FIRST_COMPLETED).done
+                if not done:
+                    self.tell(next(iter(running.values())))
+                for future in done:
                     task = running.pop(future)
                     self.results[task] = future.result()
                     self.done += 1

@@ -3,12 +3,14 @@
     apply(plan, confirm) -> Receipt     the steps of a plan; the environment is as before where one of them fails
     undo(receipt) -> Receipt            as the environment was before a repair, also of one that was killed
     discard(receipt)                    drop what is kept of a repair: it cannot be undone afterwards
+    free(python)                        whether a repair could begin there now; KitError with the reason where not
 
 All that a repair keeps lies in ``PREFIX/.kit/ID/`` (see :mod:`kit.repair.journal`).
 """
 
 import os
 import re
+import sys
 import time
 from collections.abc import Iterable
 from typing import Any, Callable, Optional, Union
@@ -29,12 +31,16 @@ from kit.repair.signals import ending, undisturbed
 from kit.repair.tree import FOLDER, remove
 from kit.verify import Verification, verify
 
-__all__ = ["Progress", "Receipt", "Tick", "apply", "discard", "undo"]
+__all__ = ["Interrupted", "Progress", "Receipt", "Tick", "apply", "discard", "free", "undo"]
 
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 
 Examine = Callable[[str], Findings]
 Check = Callable[[str], Verification]
+
+
+class Interrupted(KitError):
+    """A repair was interrupted in the middle, and has to be undone before the next one."""
 
 
 def examine_with(facts: Facts) -> Examine:
@@ -119,17 +125,16 @@ def apply(
     """
     executable = interpreter(python or plan.facts.python.executable)
     examine = examine or examine_with(plan.facts)
-    prove = prove or verify
     if not plan.steps:
         return Receipt("", "", redactor()(executable), "nothing", why="the plan has no steps")
     names = [name for step in plan.steps for name in command(step).names]
     to = choose(executable, names)
     check(to.root)
-    _unfinished(to)
+    _unfinished(to.root, to.python)
     if not confirm(plan):
         return Receipt("", "", redactor()(executable), "nothing", why="not confirmed; nothing was changed")
     with lock(to.root) as held, ending():
-        _unfinished(to)
+        _unfinished(to.root, to.python)
         _sweep(to.root)
         return _Repair(plan, to, held, progress, examine, prove).run()
 
@@ -144,17 +149,17 @@ class _Repair:
         held: int,
         progress: Optional[Progress],
         examine: Examine,
-        prove: Check,
+        prove: Optional[Check],
     ):
         self.plan, self.to, self.held, self.progress = plan, to, held, progress
-        self.examine, self.prove = examine, prove
+        self.examine, self.proof = examine, prove
         self.verification: Optional[Verification] = None
         self.done: list[Step] = []
         self.start = time.monotonic()
 
     def run(self) -> Receipt:
-        explained = any(finding.severity != "note" for finding in self.plan.left)
-        failing = _failing(self.prove(self.to.python)) if explained else set()
+        explained = bool(self.plan.aside) or any(finding.severity != "note" for finding in self.plan.left)
+        failing = _failing(self.prove(0)) if explained else set()
         try:
             steps = [{"failure": s.failure, "package": s.package, "argv": list(s.argv)} for s in self.plan.steps]
             journal = Journal.begin(self.to.root, python=self.to.python, steps=steps, pip=self.to.why)
@@ -184,7 +189,7 @@ class _Repair:
         worker.tell("verifying", "diagnosis")
         findings = self.examine(self.to.python)
         ours = {(step.failure, step.package) for step in self.plan.steps}
-        left = {(finding.failure, finding.package) for finding in self.plan.left}
+        left = {(finding.failure, finding.package) for finding in self.plan.left} | set(self.plan.aside)
         for finding in findings:
             key = (finding.failure, finding.package)
             if key in ours:
@@ -192,10 +197,23 @@ class _Repair:
             if key not in left and finding.severity != "note":
                 return f"the repair made a new failure: {finding.title}"
         worker.tell("verifying", "checks")
-        self.verification = self.prove(self.to.python)
+        self.verification = self.prove(worker.step)
         worse = _failing(self.verification) - failing
         first = next((c for c in self.verification.checks if c.name in worse), None)
         return f"a check fails after the repair: {first.name}: {first.detail}" if first else ""
+
+    def prove(self, step: int) -> Verification:
+        """The checks, whose progress belongs to ``step``."""
+        if self.proof is not None:
+            return self.proof(self.to.python)
+        start = time.monotonic()
+
+        def tell(check: str, done: int, total: int) -> None:
+            if self.progress is not None:
+                elapsed = time.monotonic() - start
+                self.progress(Tick(step, len(self.plan.steps), "verifying", check, done, total, "checks", elapsed))
+
+        return verify(self.to.python, progress=tell)
 
     def take_back(self, worker: Worker, journal: Journal, why: str = "") -> Receipt:
         changed = journal.state != "nothing"
@@ -253,6 +271,15 @@ def undo(receipt: Union[Receipt, str, None] = None, python: Optional[str] = None
         )
 
 
+def free(python: Optional[str] = None) -> None:
+    """Raise KitError where a repair of the environment of ``python`` (this one) could not begin: one is under way, or
+    one was interrupted (:class:`Interrupted`).  Nothing is written."""
+    executable = sys.executable if python is None else interpreter(python)
+    for root in _roots(executable):
+        check(root)
+        _unfinished(root, executable)
+
+
 def discard(receipt: Union[Receipt, str, None] = None, python: Optional[str] = None) -> None:
     """Drop what is kept of a repair, which cannot be undone then.  Raises KitError for one that was interrupted."""
     journal, executable = _chosen(receipt, python)
@@ -272,8 +299,6 @@ def _chosen(receipt: Union[Receipt, str, None], python: Optional[str]) -> tuple[
         if not path or begun is None:
             raise KitError("this receipt is of no repair that is kept: nothing was changed, or it was discarded")
         return journal, begun["python"]
-    import sys
-
     executable = sys.executable if python is None else interpreter(python)
     found = [journal for root in _roots(executable) for journal in journals(root)]
     if receipt is not None:
@@ -296,11 +321,11 @@ def _roots(executable: str) -> list[str]:
     return list(dict.fromkeys(os.path.realpath(place) for place in places if place))
 
 
-def _unfinished(to: Installer) -> None:
-    for journal in journals(to.root):
+def _unfinished(root: str, python: str) -> None:
+    for journal in journals(root):
         if journal.state == "interrupted":
-            raise KitError(
-                f"a repair of this environment was interrupted ({journal.id}); restore it first: {_undo(to.python)}"
+            raise Interrupted(
+                f"a repair of this environment was interrupted ({journal.id}); restore it first: {_undo(python)}"
             )
 
 

@@ -37,7 +37,7 @@ _NOT_FOR_DOWNLOAD = re.compile(
 class Tick(Record):
     """How far a repair is: step ``step`` of ``steps`` (from 1), ``what`` it does (``resolving``, ``downloading``,
     ``compiling``, ``checking``, ``keeping``, ``installing``, ``verifying``, ``undoing``), seconds since its start and
-    what it usually takes."""
+    what it usually takes.  ``log`` is the file that holds what pip says."""
 
     step: int
     steps: int
@@ -48,6 +48,7 @@ class Tick(Record):
     unit: str = ""
     elapsed: float = 0.0
     usual: Optional[float] = None
+    log: str = ""
 
 
 Progress = Callable[[Tick], None]
@@ -117,7 +118,8 @@ class Worker:
     def tell(self, what: str, detail: str = "", done: Any = None, total: Any = None, unit: str = "") -> None:
         if self.progress is not None:
             elapsed = time.monotonic() - self.start
-            self.progress(Tick(self.step, self.steps, what, detail, done, total, unit, elapsed, self.usual))
+            log = os.path.join(self.journal.folder, "log")
+            self.progress(Tick(self.step, self.steps, what, detail, done, total, unit, elapsed, self.usual, log))
 
     def carry_out(self, step: Step) -> None:
         """Do one step.  Raises KitError or OSError; what was changed by then is for the journal to undo."""

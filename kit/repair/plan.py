@@ -42,13 +42,15 @@ class Step(Record):
 class Plan(Record):
     """The steps that mend an environment, in order, and the findings that are left to a person.
 
-    ``refused`` tells of fixes that were tried on paper and not taken: what they were, and why.
+    ``refused`` tells of fixes that were tried on paper and not taken: what they were, and why.  ``aside`` names
+    findings that nobody wants mended now, by failure and package.
     """
 
     facts: Facts
     steps: tuple[Step, ...] = ()
     left: tuple[Finding, ...] = ()
     refused: tuple[str, ...] = ()
+    aside: tuple[Key, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         steps = [{**dataclasses.asdict(step), "argv": list(step.argv)} for step in self.steps]
@@ -86,7 +88,8 @@ def plan(
     set_aside = frozenset(key(f) for f in trouble if only is not None and f.failure != only)
     steps, given_up = search.mend(findings.facts, (), set_aside) or ((), {key(f) for f in trouble})
     left = tuple(f for f in trouble if key(f) in given_up and key(f) not in set_aside)
-    return Plan(findings.facts, tuple(steps), left, tuple(dict.fromkeys(search.refused)))
+    aside = tuple(key(f) for f in trouble if key(f) in set_aside)
+    return Plan(findings.facts, tuple(steps), left, tuple(dict.fromkeys(search.refused)), aside)
 
 
 def unpublished(facts: Facts, fix: Fix) -> Optional[str]:
