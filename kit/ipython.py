@@ -72,7 +72,13 @@ class Extension:
 
     def _card(self, explanation: Explanation, facts: Facts, module: Optional[str]) -> None:
         _display(explanation)
-        self._panel(kit.diagnose(facts), explanation.causes[0].failure, module)
+        first = explanation.causes[0]
+        if first.fix and first.fix[0].kind == "restart-kernel" and _widgets(self.shell):
+            from kit import widgets
+
+            _display(widgets.anew(self.restart))
+        else:
+            self._panel(kit.diagnose(facts), first.failure, module)
 
     def _panel(self, findings: Findings, only: Optional[str] = None, module: Optional[str] = None) -> None:
         """Buttons that mend it, where they can be shown and there is something that they could do."""
@@ -84,7 +90,7 @@ class Extension:
 
             _display(widgets.repair(planned, retry=module, restart=self.restart))
 
-    def restart(self, receipt: Any = None) -> str:
+    def restart(self, receipt: Any) -> str:
         """Restart this kernel; the first ``%kit`` after that tells what came of the repair."""
         if receipt is not None:
             jupyter.remember({"text": show.text(receipt), "html": show.html(receipt), "python": sys.executable})
@@ -116,9 +122,9 @@ class Extension:
         return None if arguments is None else getattr(self, f"_{arguments.verb}")(arguments, cell)
 
     def _doctor(self, arguments: Any, cell: Optional[str]) -> Any:
-        facts = command_line.read_facts(arguments.facts) if arguments.facts is not None else None
-        findings = command_line.diagnosed(facts or kit.collect(arguments.python), arguments)
-        if facts is None and arguments.python is None and findings.verdict != "healthy":
+        facts = _facts(arguments)
+        findings = command_line.diagnosed(facts or kit.collect(), arguments)
+        if facts is None and findings.verdict != "healthy":
             _display(findings)
             self._panel(findings)
             return None
@@ -128,11 +134,7 @@ class Extension:
         return kit.collect(arguments.python)
 
     def _explain(self, arguments: Any, cell: Optional[str]) -> Any:
-        facts = None
-        if arguments.facts is not None:
-            facts = command_line.read_facts(arguments.facts)
-        elif arguments.python is not None:
-            facts = kit.collect(arguments.python)
+        facts = _facts(arguments)
         if cell is not None:
             return explain(cell, facts)
         if arguments.file != "-":
@@ -149,7 +151,7 @@ class Extension:
         if not planned.steps or arguments.dry_run:
             return planned
         if arguments.into is not None:
-            raise KitError("--into takes minutes and makes an environment: run it in a terminal, python -m kit repair")
+            raise KitError("--into makes an environment, which takes minutes: python -m kit repair, in a terminal")
         if arguments.yes:
             from kit.repair.progress import progress
 
@@ -185,11 +187,9 @@ class Extension:
         return shims.shims() if arguments.name is None else shims.shims(arguments.name)
 
     def _wheel(self, arguments: Any, cell: Optional[str]) -> Any:
-        facts = command_line.read_facts(arguments.facts) if arguments.facts is not None else kit.collect(arguments.python)
-        found = kit.wheel(
-            arguments.package, facts, arguments.torch, arguments.cuda, arguments.index, offline=arguments.offline
-        )
-        return found
+        facts = _facts(arguments) or kit.collect()
+        asked = (arguments.torch, arguments.cuda, arguments.index)
+        return kit.wheel(arguments.package, facts, *asked, offline=arguments.offline)
 
     def _xray(self, arguments: Any, cell: Optional[str]) -> Any:
         return kit.xray(arguments.path, against=arguments.against, gpu=arguments.gpu)
@@ -224,6 +224,13 @@ def _parsed(words: list[str]) -> Any:
         return None
     except KitError as error:
         raise KitError(f"%kit {shlex.join(words)}: {error}") from None
+
+
+def _facts(arguments: Any) -> Optional[Facts]:
+    """The facts that --facts or --python name; None: those of this kernel are meant."""
+    if arguments.facts is not None:
+        return command_line.read_facts(arguments.facts)
+    return kit.collect(arguments.python) if arguments.python is not None else None
 
 
 def _verbs() -> dict[str, argparse.ArgumentParser]:

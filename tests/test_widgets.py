@@ -496,7 +496,7 @@ def own(monkeypatch, receipt_state="applied", stale=""):
 
 def test_the_restart_is_offered_where_a_loaded_module_was_replaced_and_only_there(monkeypatch):
     planned = own(monkeypatch, stale="torch changed on disk after loading.")
-    panel = widgets.repair(planned, retry="json", restart=lambda: f"The kernel restarts {HOSTILE}")
+    panel = widgets.repair(planned, retry="json", restart=lambda receipt: f"The kernel restarts {HOSTILE}")
     assert named(panel, "Restart kernel").layout.display == "none"
     named(panel, "Repair").click()
     assert "torch changed on disk after loading. Restart the kernel." in settled(panel)

@@ -44,6 +44,25 @@ def explain(text: str = "", facts: Optional[Facts] = None) -> Panel:
     return _Explain(text, facts)
 
 
+def anew(restart: Restart) -> Panel:
+    """One button, where only a restart of the kernel helps."""
+    return _Anew(restart)
+
+
+class _Anew(Panel):
+    def __init__(self, restart: Restart) -> None:
+        self.restart, self.status = restart, HTML(panels.line(""))
+        clicked = button("Restart kernel", "Variables are lost, files are kept", self.on_restart, "primary")
+        super().__init__(row(clicked), self.status, None)
+
+    def told(self) -> str:
+        return "Restart the kernel: menu Kernel, Restart Kernel."
+
+    @shown
+    def on_restart(self) -> None:
+        self.status.value = panels.line(self.restart(None), live=True)
+
+
 class _Doctor(Panel):
     def __init__(self, findings: Findings, retry: Optional[str], restart: Optional[Restart]) -> None:
         self.findings, self.retry, self.restart = findings, retry, restart

@@ -27,12 +27,12 @@ _TAIL = 20_000  # bytes of the log that are shown
 _OTHER = "This plan is of another machine, or of a recorded one: it can be read here, not carried out."
 _CANCELLED = "cancelled"
 
-Restart = Callable[[], str]
+Restart = Callable[[Optional[Receipt]], str]
 
 
 def repair(plan: Plan, *, retry: Optional[str] = None, restart: Optional[Restart] = None) -> Panel:
     """The panel of a plan.  ``retry`` is a module whose import failed, which is imported again after a repair that
-    needs no restart; ``restart`` restarts the kernel and returns a sentence."""
+    needs no restart; ``restart`` is given the receipt, restarts the kernel and returns a sentence."""
     return _Repair(plan, retry, restart)
 
 
@@ -138,7 +138,7 @@ class _Repair(Panel):
     @shown
     def on_restart(self) -> None:
         if self.restart is not None:
-            self.say(self.restart())
+            self.say(self.restart(self.receipt))
 
     @shown
     def on_log(self) -> None:
