@@ -11,7 +11,7 @@ help:
 	@echo "make lab     make .venv where it is missing, then open JupyterLab on notebooks/00_start_here.ipynb"
 	@echo "             BROWSER=no: print the address, open no browser. PORT=9999. SCATTER=no: without torch-scatter."
 	@echo "make scatter the same environment, with torch-scatter compiled where the kit's own stands in for it"
-	@echo "make test    the same, then everything: pytest, nbval, papermill"
+	@echo "make test    the same and a Chromium, then everything: pytest, a real JupyterLab, nbval, papermill"
 	@echo "make bench   run the benchmarks in tests/"
 	@echo "make lint    ruff and mypy"
 	@echo "make clean   remove .venv (compiled wheels stay in the user's cache)"

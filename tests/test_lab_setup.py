@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import base64
 import contextlib
 import functools
+import hashlib
 import http.server
 import io
 import json
@@ -14,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 import urllib.request
@@ -24,7 +27,7 @@ import pytest
 
 from kit.build import BuildFailed, Built, Moment
 from kit.build.nvcc import CannotBuild
-from kit.lab import scatter, steps
+from kit.lab import browser, scatter, steps
 from kit.lab.__main__ import check_python, free_port, open_lab
 from kit.lab.console import Progress, Runner
 from kit.lab.place import Lab, StepFailed, Torch, Unusable, read_page, read_torch
@@ -637,6 +640,120 @@ def test_a_command_writes_its_log(tmp_path):
     assert Runner().run([sys.executable, "-c", "print('out'); raise SystemExit(3)"], log, {}, lambda: None) == 3
     assert log.read_text().splitlines()[1:] == ["out"]
     assert Runner().ask(["/no/such/program"]) is None
+
+
+# --- a browser for the tests ----------------------------------------------------------------------
+
+
+class Browserless(FakeRunner):
+    """No browser starts until one of these ways to install one has been gone."""
+
+    ways: tuple[str, ...] = ()
+    there = False
+
+    def run(self, argv, log, env, tick) -> int:
+        status = super().run(argv, log, env, tick)
+        command = self.ran[-1]
+        if "it starts" in command:
+            return 0 if self.there else 1
+        if "install" in command and any(way in command for way in ("apt-get", "playwright install")):
+            self.there = any(way in command for way in self.ways)
+            return 0 if self.there else 1
+        return status
+
+
+def archive(script: str) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as out:
+        member = tarfile.TarInfo("package/axe.min.js")
+        member.size = len(script)
+        out.addfile(member, io.BytesIO(script.encode()))
+    return packed.getvalue()
+
+
+@pytest.fixture
+def testing(lab, monkeypatch, tmp_path) -> Lab:
+    """The lab of `make test`, without a browser; the registry serves an axe-core of one word."""
+    package = archive("axe")
+    monkeypatch.setattr(browser, "AXE_SHA512", base64.b64encode(hashlib.sha512(package).digest()).decode())
+    monkeypatch.setattr(browser, "read", lambda url: package)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    lab.runner = Browserless(lab.root)  # type: ignore[assignment]
+    monkeypatch.setattr(scatter.build, "build", lab.runner.build)
+    (tmp_path / "tools").mkdir()
+    for name in ("apt-get", "chromium"):
+        (tmp_path / "tools" / name).write_text("")
+    (tmp_path / "tools" / "apt-get").chmod(0o755)
+    return lab
+
+
+def test_a_browser_that_is_here_is_taken_and_nothing_is_installed(testing, tmp_path):
+    (tmp_path / "tools" / "chromium").chmod(0o755)
+    testing.runner.there = True
+    steps.prepare(testing, steps.TEST_STEPS)
+    (command,) = ran(testing, "it starts")
+    assert f"{tmp_path}/tools/chromium --no-sandbox" in command
+    assert not ran(testing, "apt-get") and not ran(testing, "playwright install")
+    assert "[5/6] Getting a browser   done in 0:00\n" in said(testing)
+    testing.runner.ran.clear()
+    steps.prepare(testing, steps.TEST_STEPS)
+    assert testing.runner.ran == []
+    steps.prepare(testing)
+    assert testing.runner.ran == [], "make lab does without"
+
+
+@pytest.mark.parametrize(
+    "user, way, installs",
+    [
+        (0, "apt-get install -y -q --no-install-recommends chromium", 2),
+        (0, "playwright install chromium", 4),
+        (1000, "playwright install chromium", 1),
+    ],
+)
+def test_without_one_it_is_installed(testing, monkeypatch, user, way, installs):
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    testing.runner.ways = (way,)
+    steps.prepare(testing, steps.TEST_STEPS)
+    tried = [command for command in testing.runner.ran if "apt-get" in command or "playwright install" in command]
+    assert len(tried) == installs and way in tried[-1]
+
+
+def test_where_none_can_be_had_the_step_fails_by_its_name(testing):
+    with pytest.raises(StepFailed) as failure:
+        steps.prepare(testing, steps.TEST_STEPS)
+    assert str(failure.value).splitlines()[0] == (
+        "The step 'Getting a browser' failed: no Chromium is here that starts, and neither apt-get nor playwright "
+        "could install one; install one that is called chromium or google-chrome"
+    )
+    testing.runner.there = True
+    again(testing)
+    steps.prepare(testing, steps.TEST_STEPS)
+    assert ran(testing, "it starts")
+
+
+def test_axe_core_is_the_very_file_that_is_meant(testing, monkeypatch):
+    assert browser.axe(testing.environ) == "axe"
+    monkeypatch.setattr(browser, "read", lambda url: archive("another"))
+    assert browser.axe(testing.environ) == "axe", "it is kept"
+    browser.axe_file(testing.environ).write_bytes(b"of a disk that was full")
+    with pytest.raises(StepFailed, match=r"axe-core-4\.14\.1\.tgz is another file than axe-core 4\.14\.1"):
+        browser.axe(testing.environ)
+
+
+def test_axe_core_comes_from_the_registry_that_npm_would_ask(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert browser.registry({}) == "https://registry.npmjs.org/"
+    (tmp_path / ".npmrc").write_text("fund=false\nregistry=https://mirror.test/npm\n")
+    assert browser.registry({}) == "https://mirror.test/npm/"
+    assert browser.registry({"npm_config_registry": "https://other.test/"}) == "https://other.test/"
+
+
+def test_a_registry_that_does_not_answer_is_one_line():
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/axe.tgz"
+        with pytest.raises(StepFailed, match="cannot be read"):
+            browser.read(url)
 
 
 # --- the command line -----------------------------------------------------------------------------

@@ -44,11 +44,22 @@ def test_its_commands_work(command: str, tmp_path: Path) -> None:
     assert done.returncode == int("rtx5070ti" in command), done.stdout + done.stderr
 
 
+def test_its_magics_exist() -> None:
+    from kit.__main__ import parser
+
+    assert COMMANDS.count("%load_ext kit") == 1 and callable(kit.load_ipython_extension)
+    named = re.findall(r"`%+kit (\w+)`", README)
+    assert "repair" in named and "explain" in named
+    for verb in named:
+        assert parser().parse_args([verb]).verb == verb
+
+
 @pytest.mark.parametrize("row", re.findall(r"^\| `kit (.+?)` \|", README, re.M))
 def test_its_table_of_commands_works(row: str, tmp_path: Path) -> None:
     (tmp_path / "facts.json").write_text(kit.machine("healthy-gpu").to_json())
     shutil.copy(ROOT / "tests" / "fixtures" / "fatbin" / "wide.so", tmp_path / "FILE")
     (tmp_path / "pip.log").write_text("$ pip install torch-scatter\nModuleNotFoundError: No module named 'torch'\n")
+    (tmp_path / "out.txt").write_text("RuntimeError: Not compiled with CUDA support\n")
     done = subprocess.run(
         [sys.executable, "-m", "kit", *row.split()], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )

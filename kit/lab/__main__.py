@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from kit.lab.console import Progress, running
 from kit.lab.place import Lab, StepFailed, Unusable
-from kit.lab.steps import alone, check, prepare, telling_lines
+from kit.lab.steps import STEPS, TEST_STEPS, alone, check, prepare, telling_lines
 
 OLDEST = (3, 10)
 FIRST_NOTEBOOK = "notebooks/00_start_here.ipynb"
@@ -89,10 +89,11 @@ def test_commands() -> list[list[str]]:
 
 def run_all(lab: Lab, commands: Iterable[Sequence[str]]) -> int:
     """Run every command, also after one that failed; 1 if any did."""
+    env = {"KIT_SCREENSHOTS": str(lab.venv / "log" / "screenshots"), **lab.run_env()}
     failed = False
     for argv in commands:
         lab.progress.say(f"$ {shlex.join(['.venv/bin/python', *argv])}")
-        status = subprocess.call([lab.venv_python, *argv], cwd=lab.root, env=lab.run_env())
+        status = subprocess.call([lab.venv_python, *argv], cwd=lab.root, env=env)
         failed = failed or status != 0
     return 1 if failed else 0
 
@@ -131,15 +132,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         root = Path(__file__).resolve().parents[2]
         wanted = "no" if chosen.no_scatter else VERBS[chosen.verb]
         lab = Lab(root, dict(os.environ), Progress(sys.stdout), scatter=wanted)
+        steps = TEST_STEPS if chosen.verb == "test" else STEPS
         with alone(lab):
-            prepare(lab)
-            check(lab)
+            prepare(lab, steps)
+            check(lab, steps)
         if chosen.verb == "lab":
             return open_lab(lab, not chosen.no_browser, chosen.port)
         if chosen.verb == "scatter":
             return 0
         if chosen.verb == "test":
-            return run_all(lab, test_commands())
+            status = run_all(lab, test_commands())
+            lab.progress.say(f"Pictures of every notebook: {lab.venv / 'log' / 'screenshots'}")
+            return status
         if chosen.verb == "bench":
             return run_all(lab, [[str(path)] for path in sorted((root / "tests").glob("bench_*.py"))])
         return run_all(lab, [["-m", "ruff", "check"], ["-m", "ruff", "format", "--check"], ["-m", "mypy"]])

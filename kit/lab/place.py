@@ -159,6 +159,14 @@ class Lab:
         if status != 0:
             raise StepFailed(f"{' '.join([Path(argv[0]).name, *argv[1:4]])} ... ended with status {status}")
 
+    def attempt(self, step: str, argv: Sequence[str], env: dict[str, str] | None = None) -> bool:
+        """Run one command that may fail, and say whether it succeeded."""
+        try:
+            return self.runner.run(argv, self.log(step), env or self.install_env(), self.progress.tick) == 0
+        except OSError as error:
+            self.write(step, str(error))
+            return False
+
     def pip_install(self, step: str, *arguments: str) -> None:
         head = [self.venv_python, "-m", "pip", "install", "--progress-bar=off"]
         self.command(step, [*head, "-c", str(self.constraints), *arguments])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from kit.lab import scatter
+from kit.lab import browser, scatter
 from kit.lab.place import Lab, LeftOut, StepFailed, Unusable, digest, read_page
 
 # --- step 1: .venv --------------------------------------------------------------------------------
@@ -121,6 +121,8 @@ STEPS = (
     Step("packages", "Installing the notebooks' packages", 50, install_packages, packages_depend),
     Step("scatter", "Getting torch-scatter", 5, scatter.get_scatter, scatter.depends),
 )
+# Who tests needs a browser besides.
+TEST_STEPS = (*STEPS, Step("browser", "Getting a browser", 60, browser.get_browser, browser.depends))
 
 
 def prepare(lab: Lab, steps: Sequence[Step] = STEPS) -> None:
@@ -186,9 +188,9 @@ def telling_lines(log: Path, errors: int = 3, last: int = 8) -> list[str]:
     return before + lines[-last:]
 
 
-def check(lab: Lab) -> None:
+def check(lab: Lab, steps: Sequence[Step] = STEPS) -> None:
     """The last step: what the kit says about its own environment. A finding is shown, and stops nothing."""
-    lab.progress.begin(f"[{len(STEPS) + 1}/{len(STEPS) + 1}] Checking", 2)
+    lab.progress.begin(f"[{len(steps) + 1}/{len(steps) + 1}] Checking", 2)
     log = lab.log("check")
     log.unlink(missing_ok=True)
     argv = [lab.venv_python, "-m", "kit", "doctor"]
