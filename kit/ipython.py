@@ -1,6 +1,7 @@
 """What ``%load_ext kit`` brings into a notebook: ``%kit``, and a card under the traceback of a broken environment."""
 
 import argparse
+import dataclasses
 import importlib.util
 import re
 import shlex
@@ -62,7 +63,7 @@ class Extension:
         facts = kit.collect()
         explanation = explain(self.said, facts)
         if _likely(explanation) and explanation.causes[0].failure not in NOTHING_TO_MEND:
-            self._card(explanation, facts, _imported(error))
+            self._card(_unnumbered(explanation), facts, _imported(error))
 
     def _quiet(self, explanation: Explanation) -> None:
         """One line, where what a program says points at the environment and it is not that."""
@@ -162,6 +163,8 @@ class Extension:
             return None
         from kit import widgets
 
+        # A saved notebook shows no panel: this line stays.
+        _display({"text/plain": f"{show.text(planned).splitlines()[0]}; %kit repair shows the panel again"}, raw=True)
         return widgets.repair(planned, restart=self.restart)
 
     def _undo(self, arguments: Any, cell: Optional[str]) -> Any:
@@ -252,15 +255,28 @@ def _options(verb: argparse.ArgumentParser, words: list[str]) -> Iterator[str]:
 # -- of the shell
 
 
+def _unnumbered(explanation: Explanation) -> Explanation:
+    """Without the numbers of lines, which a traceback on the screen does not show."""
+    causes = [
+        dataclasses.replace(cause, evidence=tuple(re.sub(r"^line \d+: ", "traceback: ", e) for e in cause.evidence))
+        for cause in explanation.causes
+    ]
+    return dataclasses.replace(explanation, causes=tuple(causes))
+
+
 def _likely(explanation: Explanation) -> bool:
     return bool(explanation.causes) and explanation.causes[0].confidence >= SURE
 
 
 def _traceback(error: BaseException) -> str:
-    """The traceback as Python prints it, with the exceptions that led to it."""
+    """The traceback as Python prints it, from the cell on, with the exceptions that led to it."""
     import traceback
 
-    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    step = error.__traceback__
+    while step is not None and step.tb_frame.f_globals.get("__name__") != "__main__":
+        step = step.tb_next
+    lines = traceback.format_exception(type(error), error, step or error.__traceback__)
+    return re.sub(r'File "[^"\n]*[/\\]ipykernel_\d+[/\\]\d+\.py"', 'File "<cell>"', "".join(lines))
 
 
 def _imported(error: BaseException) -> Optional[str]:
@@ -268,9 +284,12 @@ def _imported(error: BaseException) -> Optional[str]:
     if isinstance(error, ModuleNotFoundError) and error.name:
         name = error.name
     else:
-        name, step = "", error.__traceback__
-        while step is not None and name in ("", "__main__"):
-            name, step = str(step.tb_frame.f_globals.get("__name__", "")), step.tb_next
+        names, step = [], error.__traceback__
+        while step is not None:
+            names.append(str(step.tb_frame.f_globals.get("__name__", "")))
+            step = step.tb_next
+        cell = max((n for n, name in enumerate(names) if name == "__main__"), default=len(names))
+        name = next(iter(names[cell + 1 :]), "")
     top = name.partition(".")[0]
     # What is loaded was imported: then the error came from a call.
     return None if top in ("", "__main__", "importlib") or top in sys.modules else top

@@ -37,7 +37,7 @@ def restart() -> str:
         _ask(f"{address}/restart", server, "POST")
     except (OSError, ValueError) as error:  # urllib's own are OSErrors
         return f"The Jupyter server did not restart this kernel ({error}). {BY_HAND}."
-    return "The kernel restarts."
+    return "The kernel restarts. Then run %load_ext kit and %kit, which go on from here."
 
 
 def _server(folder: str) -> Optional[dict[str, Any]]:

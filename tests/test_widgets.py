@@ -490,7 +490,7 @@ def own(monkeypatch, receipt_state="applied", stale=""):
     receipt = Receipt("1", "", sys.executable, receipt_state, planned.steps)
     monkeypatch.setattr(kit, "apply", lambda plan, confirm, progress=None: receipt, raising=False)
     monkeypatch.setattr("kit.widgets.repairing.free", lambda python: None)
-    monkeypatch.setattr(kernel, "stale", lambda: stale)
+    monkeypatch.setattr(kernel, "stale", lambda packages: stale)
     return planned
 
 
@@ -561,3 +561,9 @@ def test_the_journal_is_named_where_it_is_json(bench, easy):
     settled(panel)
     assert json.dumps(panel.receipt.to_dict()) and Journal(panel.receipt.path).state == "applied"
     assert undo(panel.receipt).state == "undone"
+
+
+def test_what_was_built_anew_with_the_same_version_needs_a_restart_where_it_is_loaded(monkeypatch):
+    assert kernel.stale(("kit-never-loaded",)) == ""
+    monkeypatch.setitem(sys.modules, "kit_loaded", types.ModuleType("kit_loaded"))
+    assert "has loaded the kit_loaded that was replaced" in kernel.stale(("kit-never-loaded", "kit-loaded"))

@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from kit.diagnose import CRASHED
+from kit.explaining import GUESS
 from kit.facts import Facts
 from kit.show.findings import finding_html, finding_lines
 from kit.show.parts import COLOURS, card, code_html, paragraph, python_option, section, table_html, wrap
@@ -13,7 +14,7 @@ from kit.symbols import printable
 _UNKNOWN = "unknown: nothing in this text speaks for a cause that the kit knows"
 _WANTED = "What would tell more"
 _NAMED = 4  # extensions
-_SURE = ((0.9, "nearly certain"), (0.7, "likely"), (0.4, "possible"), (0.0, "a guess"))
+_SURE = ((0.9, "nearly certain"), (0.7, "likely"), (GUESS, "possible"), (0.0, "a guess"))
 
 
 def _sure(confidence: float) -> str:

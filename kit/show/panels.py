@@ -33,9 +33,9 @@ def plan_html(plan: Any) -> str:
     return section(title + paragraph(escape(environment(plan.facts)), faint=True))
 
 
-def step_of_html(number: int, step: Any) -> str:
+def step_of_html(step: Any) -> str:
     """One step, below its check box."""
-    return section(f'<div style="overflow-wrap:anywhere;margin:0 0 2px 1.6em">{number}. {step_html(step)}</div>')
+    return section(f'<div style="overflow-wrap:anywhere;margin:0 0 2px 1.6em">{step_html(step)}</div>')
 
 
 def rest_html(plan: Any) -> str:

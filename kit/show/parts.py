@@ -108,7 +108,7 @@ def table_html(rows: Any, head: Any = ()) -> str:
     """Rows as a table; where there is little room, the words of its widest column break."""
     cell, rows = "padding:2px 14px 2px 0;vertical-align:top;text-align:left", list(rows)
     widths = [max(map(len, column)) for column in zip(*rows)]
-    breaks = ("break-word", "anywhere")
+    breaks = ("break-word", "anywhere;min-width:12em")
     styles = [f"{cell};overflow-wrap:{breaks[width == max(widths)]}" for width in widths]
     top = (
         "<tr>" + "".join(f'<th style="{cell};overflow-wrap:break-word">{escape(h)}</th>' for h in head) + "</tr>"

@@ -17,7 +17,7 @@ from kit.gpus import numbers
 from kit.repair.plan import unpublished
 from kit.show import panels
 from kit.widgets.panel import Panel, button, command, row, shown
-from kit.widgets.repairing import Restart, repair
+from kit.widgets.repairing import RESTARTS, Restart, repair
 
 _EMPTY = "Paste a traceback, a log or a warning, and press Explain."
 _NAMED = 3  # products of one compute capability
@@ -60,6 +60,7 @@ class _Anew(Panel):
 
     @shown
     def on_restart(self) -> None:
+        self.status.value = panels.line(RESTARTS, live=True)
         self.status.value = panels.line(self.restart(None), live=True)
 
 

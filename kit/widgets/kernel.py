@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from collections.abc import Iterable
 from typing import Callable
 
 from kit.collect import collect
@@ -12,10 +13,21 @@ from kit.errors import KitError
 _LIMIT = 120.0  # seconds for an import in a process of its own
 
 
-def stale() -> str:
-    """Why this kernel has to restart: a module that it has loaded was replaced on disk.  '' where none was."""
-    found = diagnose(collect(probes=False))
-    return next((finding.summary for finding in found if finding.failure == "stale-kernel"), "")
+def stale(packages: Iterable[str] = ()) -> str:
+    """Why this kernel has to restart: a module that it has loaded was replaced on disk.  '' where none was.
+
+    ``packages`` were replaced just now: the same version, built anew, is told by nothing else.
+    """
+    facts = collect(probes=False)
+    said = next((finding.summary for finding in diagnose(facts) if finding.failure == "stale-kernel"), "")
+    if said:
+        return said
+    for package in packages:
+        extension = facts.extension(package)
+        for module in extension.modules if extension else (package.replace("-", "_"),):
+            if module in sys.modules:
+                return f"This kernel has loaded the {module} that was replaced."
+    return ""
 
 
 def imported(name: str, tell: Callable[[str], None]) -> "tuple[bool, str]":

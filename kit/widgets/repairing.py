@@ -28,6 +28,8 @@ _OTHER = "This plan is of another machine, or of a recorded one: it can be read 
 _CANCELLED = "cancelled"
 
 Restart = Callable[[Optional[Receipt]], str]
+# Said before, as nothing that this kernel says after it is shown.
+RESTARTS = "The kernel restarts. Then run %load_ext kit and %kit, which go on from here."
 
 
 def repair(plan: Plan, *, retry: Optional[str] = None, restart: Optional[Restart] = None) -> Panel:
@@ -55,7 +57,7 @@ class _Repair(Panel):
             self.boxes[group] = Checkbox(True, description=_label(group), indent=False, layout={"width": "auto"})
             steps.append(self.boxes[group])
             for number in group:
-                steps += [HTML(panels.step_of_html(number + 1, plan.steps[number])), self.states[number]]
+                steps += [HTML(panels.step_of_html(plan.steps[number])), self.states[number]]
         self.dry = button("Dry run", "Show what would be done, and change nothing", self.on_dry_run)
         self.go = button("Repair", "Do the steps whose boxes are checked", self.on_repair, "primary")
         self.stop = button("Cancel", "Stop, and take back what was changed", self.on_cancel)
@@ -138,6 +140,7 @@ class _Repair(Panel):
     @shown
     def on_restart(self) -> None:
         if self.restart is not None:
+            self.say(RESTARTS)
             self.say(self.restart(self.receipt))
 
     @shown
@@ -211,7 +214,8 @@ class _Repair(Panel):
         self.read_log()
         changed = receipt.state in ("applied", "undone") and self.python == sys.executable
         self.say("Looking at this kernel" if changed else "")
-        why, said = kernel.stale() if changed else "", ""
+        replaced = [step.package for step in receipt.steps if step.package and step.kind != "uninstall-package"]
+        why, said = kernel.stale(replaced) if changed else "", ""
         needed = bool(why)
         if changed and not why and self.retry and receipt.state == "applied":
             needed, said = kernel.imported(self.retry, self.say)
