@@ -16,7 +16,7 @@ from kit.report import Report, read
 from kit.weighing import Candidate, answering, decided, placed, ranked, supported
 
 HARMLESS = "harmless-warning"
-GUESS = 0.4  # a cause that is less likely than this
+GUESS = 0.45  # a cause that is less likely than this
 # Of more than this the middle is left out: the command stands at the beginning, the failure near the end.
 _HEAD, _TAIL, _CHUNK = 1 << 20, 4 << 20, 1 << 16
 _INSTALLERS = ("pip", "pip3", "uv", "conda", "mamba", "micromamba", "poetry", "pdm", "pipenv", "docker")

@@ -77,7 +77,11 @@ def measure(title: str, answers: "list[Answer]", misses: bool) -> None:
     controls = [a for a in answers if a.report["accept"][0] in CONTROLS]
     share("controls left unchanged", (a.unchanged for a in controls))
     advice = [
-        (a, why) for a in answers for cause in a.explanation.causes for fix in cause.fix for why in harmful(fix)
+        (a, why)
+        for a in answers
+        for cause in a.explanation.causes
+        for fix in cause.fix
+        for why in harmful(fix, whole(a.report))
     ]
     print(f"  never to be advised, and advised   {len(advice):3}")
     print("  called, and right")

@@ -30,7 +30,14 @@ from kit.failures import SECTIONS, catalogue, failure
 from kit.findings import FIX_KINDS, SAFETIES
 from kit.recorded import names, recorded
 
-# The ids of the contract that can be found in facts, and two of our own.
+# What facts of an environment cannot show: it is read in text alone, and has no example.
+TEXT_ONLY = [
+    "module-moved",
+    "version-conflict",
+    "harmless-warning",
+    "not-environment",
+]
+# The ids of the contract, and two of our own.
 IDS = [
     "extension-broken",
     "extension-cpu-only",
@@ -62,6 +69,10 @@ IDS = [
     "python-unsupported",
     "headers-missing",
     "compiler-unsupported",
+    "nvcc-not-found",
+    "nvcc-torch-mismatch",
+    "nvcc-arch-unsupported",
+    *TEXT_ONLY,
 ]
 
 # What harms: (pattern over one command as typed and its sentence, why it is never advised).
@@ -70,7 +81,7 @@ NEVER = [
     (r"--global-option|--config-settings.*--global", "pip has forgotten how"),
     (r"-c pyg\b", "conda's extension over a pip torch"),
     (r"LD_PRELOAD|LD_LIBRARY_PATH=|patchelf|\bln -s|symlink", "another library for the loader"),
-    (r"--pre\b|/nightly|\bnightly build", "a nightly where a stable release serves"),
+    (r"--pre\b|/nightly|\b(a|the|newest|latest) nightly build", "a nightly where a stable release serves"),
     (r"TORCH_DONT_CHECK|check_cuda_version|comment(ing)? out", "switching a check off"),
     (r"apt(-get)? (purge|remove)|rm -rf|--purge", "removing the driver or the system's CUDA"),
     (r"device='cpu'|\.to\('cpu'\)|CUDA_VISIBLE_DEVICES=($|''| )", "doing without the GPU"),
@@ -191,6 +202,9 @@ def test_a_failure_file_is_whole(id):
     assert it.instead == "" or re.fullmatch(r"[A-Za-z].*\.", it.instead)
     assert ". " not in it.instead, "one sentence"
     # its example
+    assert (it.example is None) == (id in TEXT_ONLY)
+    if it.example is None:
+        return
     example = it.example()
     assert Facts.from_json(example.to_json()) == example
     findings = diagnose(example)
@@ -543,6 +557,13 @@ def near_misses_of_installations():
     yield "a header of CUDA's", cuda, "headers-missing"
     nvcc = tried(["torch-scatter"], build, "error: [Errno 2] No such file or directory: '/usr/local/cuda/bin/nvcc'")
     yield "nvcc is no C++ compiler", nvcc, "compiler-unsupported"
+    stopped = "error: command '/usr/local/cuda/bin/nvcc' failed with exit code 1"
+    wrong = tried(["torch-scatter"], build, 'csrc/x.cu(3): error: identifier "y" is undefined', stopped)
+    yield "nvcc ran, and the code is wrong", wrong, "nvcc-not-found"
+    minor = "UserWarning: The detected CUDA version (13.1) has a minor version mismatch with the version"
+    yield "another minor version is a warning", tried(["x"], build, minor, stopped), "nvcc-torch-mismatch"
+    old = "nvcc warning : The 'compute_50', 'sm_50' architectures are deprecated, and may be removed"
+    yield "an architecture is only deprecated", tried(["x"], build, old, stopped), "nvcc-arch-unsupported"
 
 
 def near_misses():
@@ -767,7 +788,7 @@ def test_a_healthy_neighbour_is_not_found(facts, id):
 
 
 def test_every_failure_has_a_near_miss():
-    assert {id for _, _, id in near_misses()} == set(IDS)
+    assert {id for _, _, id in near_misses()} == set(IDS) - set(TEXT_ONLY)
 
 
 # -- the other side of some of these lines

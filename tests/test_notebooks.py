@@ -22,6 +22,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 DOCTORS = [path for path in NOTEBOOKS if path.name.startswith(("00_", "01_"))]
 WHEEL = ROOT / "notebooks" / "02_build_the_wheel_url.ipynb"
 AMP = ROOT / "notebooks" / "05_use_amp_without_apex.ipynb"
+EXPLAIN = ROOT / "notebooks" / "06_explain_an_error.ipynb"
 REPAIR = ROOT / "notebooks" / "03_repair_and_verify.ipynb"
 RECORDED = ["healthy-cpu", "rtx5070ti-cpu-only-scatter", "hpc-py39-apex-without-amp"]
 # Each takes a kernel of its own; how every finding reads is tested without one, in test_failures.
@@ -130,6 +131,16 @@ def test_amp_without_apex(tmp_path: Path) -> None:
     assert "{'computed in': {torch.float16}, 'learned': True}" in text
     assert "and each time that step was skipped" in text
     assert "applied: repaired and verified, 1 step" in text and "undone: as it was before" in text
+
+
+@pytest.mark.slow
+def test_a_text_from_a_file(tmp_path: Path) -> None:
+    said = '  File "/opt/venv/lib/python3.11/site-packages/apex/amp/_amp_state.py", line 14, in <module>\n'
+    (tmp_path / "out.txt").write_text(f"{said}ModuleNotFoundError: No module named 'torch._six'\n")
+    text = shown(run(EXPLAIN, tmp_path, text_file="out.txt"))
+    assert "[apex-version-mismatch]" in text
+    here = shown(run(EXPLAIN, tmp_path, text_file="out.txt", machine="healthy-cpu"))
+    assert "The environment: Python 3" in here
 
 
 def test_a_chart_is_a_picture_and_its_words() -> None:
