@@ -19,6 +19,7 @@ from kit.findings import Findings
 from kit.weighing import NOTHING_TO_MEND
 
 SURE = 0.5  # a cause that is less likely gets no card: a wrong one costs more than none
+DOUBT = 0.3  # from here on the environment is looked at, which decides
 # An index or a demand for memory that is wrong looks like a broken installation where the GPU says it.
 _OF_THE_GPU = r"\bcuda|cublas|cudnn|device-side|\bGPU\b|\b[GT]iB\b"
 _KEY = "_kit_extension"
@@ -55,7 +56,7 @@ class Extension:
             return
         self.said = _traceback(error)
         explanation = explain(self.said)
-        if not _likely(explanation):
+        if not _likely(explanation, DOUBT):
             return
         if explanation.causes[0].failure in NOTHING_TO_MEND:
             self._quiet(explanation)
@@ -63,12 +64,14 @@ class Extension:
         facts = kit.collect()
         explanation = explain(self.said, facts)
         if _likely(explanation) and explanation.causes[0].failure not in NOTHING_TO_MEND:
-            self._card(_unnumbered(explanation), facts, _imported(error))
+            self._card(_as_seen(explanation), facts, _imported(error))
 
     def _quiet(self, explanation: Explanation) -> None:
         """One line, where what a program says points at the environment and it is not that."""
         first = explanation.causes[0]
-        if first.failure == "not-environment" and re.search(_OF_THE_GPU, "\n".join(first.evidence), re.IGNORECASE):
+        if not _likely(explanation) or first.failure != "not-environment":
+            return
+        if re.search(_OF_THE_GPU, "\n".join(first.evidence), re.IGNORECASE):
             _display({"text/plain": f"kit: not the environment. {first.summary}"}, raw=True)
 
     def _card(self, explanation: Explanation, facts: Facts, module: Optional[str]) -> None:
@@ -255,17 +258,19 @@ def _options(verb: argparse.ArgumentParser, words: list[str]) -> Iterator[str]:
 # -- of the shell
 
 
-def _unnumbered(explanation: Explanation) -> Explanation:
-    """Without the numbers of lines, which a traceback on the screen does not show."""
-    causes = [
-        dataclasses.replace(cause, evidence=tuple(re.sub(r"^line \d+: ", "traceback: ", e) for e in cause.evidence))
-        for cause in explanation.causes
-    ]
+def _as_seen(explanation: Explanation) -> Explanation:
+    """With the names that a traceback on the screen has: no numbers of its lines, and a cell is no file."""
+
+    def seen(evidence: str) -> str:
+        evidence = re.sub(r'File "[^"\n]*[/\\]ipykernel_\d+[/\\]\d+\.py", line', "the cell, line", evidence)
+        return re.sub(r"^line \d+: ", "traceback: ", evidence)
+
+    causes = [dataclasses.replace(cause, evidence=tuple(map(seen, cause.evidence))) for cause in explanation.causes]
     return dataclasses.replace(explanation, causes=tuple(causes))
 
 
-def _likely(explanation: Explanation) -> bool:
-    return bool(explanation.causes) and explanation.causes[0].confidence >= SURE
+def _likely(explanation: Explanation, sure: float = SURE) -> bool:
+    return bool(explanation.causes) and explanation.causes[0].confidence >= sure
 
 
 def _traceback(error: BaseException) -> str:
@@ -275,8 +280,7 @@ def _traceback(error: BaseException) -> str:
     step = error.__traceback__
     while step is not None and step.tb_frame.f_globals.get("__name__") != "__main__":
         step = step.tb_next
-    lines = traceback.format_exception(type(error), error, step or error.__traceback__)
-    return re.sub(r'File "[^"\n]*[/\\]ipykernel_\d+[/\\]\d+\.py"', 'File "<cell>"', "".join(lines))
+    return "".join(traceback.format_exception(type(error), error, step or error.__traceback__))
 
 
 def _imported(error: BaseException) -> Optional[str]:
