@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,12 @@ HEALTHY = [name for name in kit.machines() if kit.doctor(machine=name).verdict =
 
 def code_cells(path: Path) -> "list[Any]":
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def test_the_first_is_the_map_of_the_tour() -> None:
+    first, *others = sorted(path.stem for path in NOTEBOOKS)
+    text = "".join(cell.source for cell in nbformat.read(ROOT / "notebooks" / f"{first}.ipynb", 4).cells)
+    assert re.findall(r"\]\((\w+)\.ipynb\)[^\n]*\| \d minutes? \|", text) == others
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
