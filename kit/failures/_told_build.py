@@ -271,6 +271,7 @@ _API = (
         r"error C\d{4}: [^\n]{0,120}\b(?:at|c10|torch)::[\w:<>]+|"
         r"(?:no matching (?:member )?function for call to|could not convert|no declaration matches|invalid use of)"
         r" [‘'][^’'\n]{0,80}(?:at|c10|torch)::|"
+        r"initialization of (?:non-const )?reference of type [‘'](?:const )?(?:at|c10|torch)::|"
         r"in namespace [‘'](?:at|c10|torch)[\w:]*[’'] does not name|"
         r"no (?:member|type|template) named '\w+' in (?:namespace )?'(?:at|c10|torch)::|"
         r"(?:undefined reference to|unresolved external symbol)[^\n]{0,200}\b(?:at|c10|torch)::",
@@ -282,8 +283,10 @@ def other_api(report: Report) -> Iterator[Told]:
     """For extension-torch-mismatch: source code that was written for the C++ interface of another torch."""
     if not report.has("error", "undefined reference", "no such file", "not found", "undefined", "错误", "エラー"):
         return
+    header = report.has(".h:", ".h'", '.h"', ".h ", ".hpp", ".cuh")  # in a traceback stands torch/ in every frame
     for words, sure, pattern in _API:
-        hit = report.hit(pattern) if report.has(*words) else None
+        asked = report.has(*words) and (header or "torch/" not in words)
+        hit = report.hit(pattern) if asked else None
         if hit is None or (_made_for_cpu(report) and "cuda" in hit.line.lower() and sure < 0.8):
             continue
         name, torch = called(report), report.facts.torch
