@@ -233,7 +233,12 @@ def test_a_kernel_really_restarts(tmp_path):
     from jupyter_client import BlockingKernelClient
 
     runtime = tmp_path / "runtime"
-    env = {**os.environ, "JUPYTER_RUNTIME_DIR": str(runtime), "JUPYTER_TOKEN": "secret", "JUPYTER_PREFER_ENV_PATH": "1"}
+    env = {
+        **os.environ,
+        "JUPYTER_RUNTIME_DIR": str(runtime),
+        "JUPYTER_TOKEN": "secret",
+        "JUPYTER_PREFER_ENV_PATH": "1",
+    }
     server = subprocess.Popen(
         [sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root", "--ServerApp.port_retries=50"],
         env={**env, "JUPYTER_CONFIG_DIR": str(tmp_path), "IPYTHONDIR": str(tmp_path)},

@@ -53,6 +53,8 @@ WEB_WORDS = (
     "class advice impossible",
     "0.9.10.dev",
     "0.9.10dev",
+    "apex (0.9.10",
+    "apex==0.9.10",
 )
 WEB = (
     r"ApexImplementation|\bapex[/\\.]interfaces|UnencryptedCookieSessionFactoryConfig|"

@@ -11,6 +11,7 @@ from kit.record import Record
 _UNFILLED = r"\$\\?\{?\w+\}?|\$\([^)]*\)?|%\w+%|\{\w*\}|<\w+>"
 _PAGE = r"/torch-([^/]*?)(\.html)?/?$"
 _WHOLE = r"(\d+\.\d+)\.(\d+)\+(cpu|cu\d{3}|rocm[\d.]+|xpu)"
+_OTHERS = r"\d+\.\d+(?:\.\d+)?[_-](?:cpu|cu\d{2,3}|cuda[\d.]+)"  # as kaolin names its pages
 _PYG = r"https?://(data\.pyg\.org|(www\.)?pytorch-geometric\.com)(/|$)"
 # Pages of patch releases that PyG links to those of X.Y.0 (pyg-lib, upload_final_index.py, 2026-07-22).
 _ALIASES = frozenset(
@@ -73,7 +74,7 @@ def wrong(address: str, facts: Facts, index: bool, torch_too: bool) -> Optional[
 def _about_page(name: str, html: bool, address: str, facts: Facts, torch_too: bool) -> str:
     whole = re.fullmatch(_WHOLE, name)
     if whole is None:
-        return _about_name(name)
+        return "" if re.fullmatch(_OTHERS, name) and not is_pygs(address) else _about_name(name)
     minor, patch, build = whole.groups()
     torch = facts.torch
     if not html and is_pygs(address):

@@ -41,6 +41,12 @@ HEADERS = (
         r"\b(?:fatal error|Fehler|erreur fatale|error fatal|errore irreversibile|致命的?错误|致命的エラー) ?[:：] ?"
         r"(?P<what>[\w+./-]+): ?\S",
     ),
+    (("include file",), r"include file ['\"](?P<what>[\w+./-]+)['\"] not found"),  # tcc's words
+    (
+        (".h not found", ".h is missing", ".h was not found", ".h missing", ".hpp not found", ".h is not found"),
+        r"(?P<what>[\w+./-]+\.h(?:pp)?)['\"]? (?:is |was |file )?(?:not found|missing)",
+    ),
+    (("find python.h", "missing python.h", "without python.h"), r"(?:find|missing|without) (?P<what>Python\.h)"),
     ((".h: no such", ".hpp: no such"), r"(?P<what>[\w+./-]+\.h(?:pp)?): no such (?:file|directory)"),
 )
 PYTHON_HEADER = r"(?:.*/)?(?:Python|pyconfig|pyport|patchlevel|structmember)\.h$"
@@ -129,7 +135,7 @@ NVCC = (
     ),
     Stop(  # after a warning that nvcc was not found
         "nvcc-not-found",
-        "nvcc",
+        "undefined",
         0.95,
         ("bare_metal_version' is",),
         r"name 'bare_metal_version' is not defined",
@@ -243,8 +249,8 @@ NVCC = (
         "nvcc",
         0.96,
         ("unsupported gpu arch", "for option 'gpu-name'", "for option 'gpu-arch", "unsupported cuda arch"),
-        r"Unsupported gpu architecture '(?P<what>\w+)'|"
-        r"Value '(?P<w2>\w+)' is not (?:defined|allowed) for option '(?:gpu-\w+|arch)'|"
+        r"Unsupported gpu architecture ['\"`‘]?(?P<what>\w+)|"
+        r"Value ['\"`‘]?(?P<w2>\w+)['\"`’]? is not (?:defined|allowed) for option '(?:gpu-\w+|arch)'|"
         r"Unsupported CUDA arch\w*\W{0,4}(?P<w3>[\w.]*)",
     ),
     Stop(
@@ -363,6 +369,7 @@ COMPILER = (
         0.82,
         (
             "a member of",
+            "library support for the iso",
             "in namespace",
             "has no member",
             "extension",
@@ -377,6 +384,8 @@ COMPILER = (
         r"(?:is not a member of|in namespace) ['‘\"]std|"
         r"namespace [\"']std[\"'] has no member [\"'](?P<w2>(?:is_\w+_v|optional|string_view|variant|filesystem|any|"
         r"void_t|span|bit_cast|u?int(?:\d+|ptr)_t|enable_if_t))[\"']|"
+        r"error: [‘'](?P<w7>\w+)[’'] is not a member of [‘']std[’']|"
+        r"(?P<w8>requires? compiler and library support for the ISO C\+\+ 20\d\d)|"
         r"no (?:template|type|member) named '(?P<w5>[\w]+)' in namespace 'std'|"
         r"(?P<w3>(?:constexpr if|inline variables?|nested namespace definitions?|structured bindings?)"
         r"[^\n]{0,40}(?:only available|C\+\+17 extension|require))|"
@@ -435,7 +444,7 @@ SUREST = tuple(sorted(NVCC + COMPILER, key=lambda stop: -stop.sure))
 
 def what(groups: Mapping[str, Optional[str]]) -> str:
     """What the sentence names: whichever of its alternatives it was."""
-    for name in ("what", "w2", "w3", "w4", "w5", "w6"):
+    for name in ("what", "w2", "w3", "w4", "w5", "w6", "w7", "w8"):
         if groups.get(name):
             return str(groups[name])
     return ""

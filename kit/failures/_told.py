@@ -69,14 +69,15 @@ LINKED = frozenset(
     "diff-gaussian-rasterization simple-knn pointnet2-ops pointnet2 tiny-cuda-nn spconv minkowskiengine apex natten "
     "torchsparse multiscaledeformableattention vllm transformer-engine torchao deepspeed auto-gptq autoawq exllamav2 "
     "fused-ssim curope sageattention torchrl torch-tensorrt fairseq torch-points-kernels torchmcubes torch-fps "
-    "diffvg diff-surfel-rasterization nerfacc torchdata fbgemm-gpu torchrec intel-extension-for-pytorch ".split()
+    "diffvg diff-surfel-rasterization nerfacc torchdata fbgemm-gpu torchrec intel-extension-for-pytorch sparse-conv "
+    "groundingdino".split()
 )
 PYG = (*published.PYG, "pyg-lib")
 # Of these nobody publishes a wheel for each torch: they are compiled where they are used.
-_FROM_SOURCE = frozenset(
+FROM_SOURCE = frozenset(
     "pytorch3d detectron2 apex minkowskiengine tiny-cuda-nn diff-gaussian-rasterization simple-knn pointnet2-ops "
     "pointnet2 multiscaledeformableattention nvdiffrast fused-ssim curope diffvg diff-surfel-rasterization deepspeed "
-    "torch-points-kernels".split()
+    "torch-points-kernels torchsparse sparse-conv groundingdino torchmcubes".split()
 )
 # What names a package in a line, and the words without which nothing of it can be there.
 _FRAME = re.compile(
@@ -101,7 +102,7 @@ _CANNOT_OPEN = {
 }
 
 
-def _once(read: Callable[[Report], _Answer]) -> Callable[[Report], _Answer]:
+def once(read: Callable[[Report], _Answer]) -> Callable[[Report], _Answer]:
     """``read``, which keeps its answer for the report that was asked for last: several failures ask for the same."""
     kept: list[tuple[weakref.ref[Report], _Answer]] = []
 
@@ -127,6 +128,16 @@ class Lack(Record):
         return self.package == "torch"
 
 
+# Files of PyG's extensions whose folder is not shown.
+_PYGS_FILES = {
+    "torch-scatter": r"_(?:scatter|segment_c[so][ro])(?:_cpu|_cuda)?",
+    "torch-sparse": r"_(?:convert|spmm|spspmm|diag|saint|metis|ego_sample|hgt_sample|neighbor_sample|relabel)"
+    r"(?:_cpu|_cuda)?",
+    "torch-cluster": r"_(?:fps|graclus|grid|knn|nearest|radius|sampler)(?:_cpu|_cuda)?",
+    "torch-spline-conv": r"_(?:basis|weighting)(?:_cpu|_cuda)?",
+}
+
+
 def owner(path: str) -> Optional[str]:
     """The distribution that a file or a module belongs to, by its name; None where that does not tell."""
     parts = [part for part in re.split(r"[\\/]+", path.strip("'\"<>(), :")) if part not in ("", ".", "..")]
@@ -146,6 +157,11 @@ def owner(path: str) -> Optional[str]:
     if not parts or re.match(r"lib(torch|c10|caffe2|shm)", parts[-1]):
         return "torch" if parts else None
     stem = parts[-1].split(".")[0]
+    of_pyg = next((package for package, stems in _PYGS_FILES.items() if re.fullmatch(stems, stem)), None)
+    if of_pyg is not None:
+        return of_pyg
+    if stem == "_version" and (len(parts) == 1 or parts[-2] == "*"):
+        return None
     if stem in ("_C", "_ext", "_cuda", "_backend") and len(parts) > 1:
         return normalise(parts[-2])
     if re.search(r"\.(so|pyd)\b", parts[-1]) and not stem.startswith("lib"):
@@ -194,16 +210,28 @@ def _packages(line: str) -> Iterator[str]:
         yield _distribution(imported["module"])
 
 
-@_once
+@once
 def named(report: Report) -> Optional[str]:
     """A package that links against torch and that the text names anywhere; those of PyG's own first."""
+    return next(_named(report), None)
+
+
+def asking(report: Report) -> Optional[str]:
+    """The package whose compiled file is likely to have asked for a library, where no frame says; torchvision and its
+    like stand in every list of an environment."""
+    return next((package for package in _named(report) if package not in _COMPANIONS), None)
+
+
+_COMPANIONS = ("torchvision", "torchaudio", "torchtext", "torchdata", "torchao", "torchcodec", "torchrl")
+
+
+def _named(report: Report) -> Iterator[str]:
     for package in (*PYG, *sorted(LINKED - set(PYG), key=len, reverse=True)):
         if report.has(package, package.replace("-", "_")):
-            return package
-    return None
+            yield package
 
 
-@_once
+@once
 def symbols(report: Report) -> list[Lack]:
     """The symbols that loaders of Linux and macOS did not find, as they come."""
     found = []
@@ -232,10 +260,11 @@ def _referenced_from(report: Report, at: int) -> str:
     """The file that macOS names beside what is missing."""
     near = "\n".join(line[:1000] for line in report.lines[at : at + 4])
     match = re.search(r"Referenced from:\s*(?:<[\w-]+>\s*)?(\S[^\n]*)", near) or re.search(r"dlopen\(([^,)]+)", near)
-    return match.group(1).strip() if match else ""
+    # Copied as one line, what is expected where follows.
+    return re.split(r"\s+(?:Expected in|Reason)\b|\s\(", match.group(1))[0].strip() if match else ""
 
 
-@_once
+@once
 def libraries(report: Report) -> list[Lack]:
     """The shared libraries that loaders did not find, on Linux and macOS."""
     found = []
@@ -246,13 +275,23 @@ def libraries(report: Report) -> list[Lack]:
             if name:
                 near = " ".join(line[:1000] for line in report.lines[hit.at : hit.at + 3])
                 by = re.search(r"required by ([^\s)]+)", near)
-                found.append(_lack(report, hit, name.group(1), by.group(1) if by else ""))
+                lack = _lack(report, hit, name.group(1), by.group(1) if by else "")
+                if lack.package is None and is_nvidias(lack.what) and not any(e.frames for e in report.errors):
+                    plainly = "torch" if report.has("import torch\n", "import torch on", "import torch ") else None
+                    lack = dataclasses.replace(lack, package=asking(report) or plainly)
+                found.append(lack)
     if report.has("error loading shared library"):  # musl's
         for hit in islice(report.hits(r"error loading shared library (?P<lib>[\w.+-]+\.so[\w.]*)"), 20):
             by = re.search(r"needed by ([^\s)]+)", hit.line)
             if hit["lib"].startswith("ld-linux"):
                 continue
             found.append(_lack(report, hit, hit["lib"], by.group(1) if by else ""))
+    if report.has("image not found", "(no such file)"):
+        pattern = (
+            r"dlopen\((?P<lib>[^,)\n]{1,300}), \w{1,10}\): (?:image not found|tried: '(?P=lib)' \(no such file\))"
+        )
+        for hit in islice(report.hits(pattern), 20):
+            found.append(_lack(report, hit, hit["lib"], hit["lib"]))
     if report.has("library not loaded"):
         for hit in islice(report.hits(r"library not loaded:\s*['\"]?(?P<lib>[^\s'\"]+)"), 20):
             found.append(_lack(report, hit, hit["lib"], _referenced_from(report, hit.at)))
@@ -272,7 +311,14 @@ def _lack(report: Report, hit: Hit, what: str, file: str) -> Lack:
         package = "torch"  # NVIDIA's wheels are there for torch
     elif package is None or package == "torch-geometric":
         package = importing_torch(report, hit.at) or around(report, hit.at) or around(report, hit.at, linked=False)
+        if package is None and any(
+            _TORCHS_IMPORT.search(line[:500]) for line in report.lines[hit.at + 1 : hit.at + 6]
+        ):
+            package = "torch"  # its frame was pasted below
     return Lack(hit, what, file, package)
+
+
+_TORCHS_IMPORT = re.compile(r"[\\/]torch[\\/]+__init__\.py|from torch\._C import|_load_global_deps")
 
 
 def importing_torch(report: Report, at: int) -> Optional[str]:
@@ -327,7 +373,7 @@ def token(report: Report) -> str:
     return published.token(torch.cuda) if torch.cuda else ""
 
 
-@_once
+@once
 def cpu_torch(report: Report) -> Optional[Hit]:
     """The line that states that torch is a build for the CPU."""
     if not report.has("cpu"):
@@ -360,7 +406,7 @@ def matching(report: Report, package: Optional[str]) -> list[Fix]:
         why = f"Compile {package} against the torch that is here: no published wheel fits a vendor's own build"
         return [fix("rebuild-extension", why)]
     older = fix("change-torch", f"Install the torch that {package} was built for")
-    if package in _FROM_SOURCE:
+    if package in FROM_SOURCE or (package not in LINKED and package != "the extension"):
         return [rebuilt, older]
     if torch is not None and ".dev" in torch.version:
         stable = f"Install a release of torch and the {package} that was built for it: nightly builds have no wheels"
@@ -407,7 +453,7 @@ def _wheel_in_words(package: str, minor: str, build: str, here: str) -> Optional
     return fix("install-matching-wheel", f"Install the release of {package} that was built for {here}{of_build}")
 
 
-@_once
+@once
 def gpu_named(report: Report) -> tuple[str, str]:
     """(product, capability) of the GPU that the text names, '' where it names none."""
     for capability, gpu in gpus.capabilities(report.facts.host.gpus).items():
@@ -465,6 +511,8 @@ def judged(lack: Lack) -> str:
         return "library-shadowed" if outside else "extension-cuda-mismatch"
     if lack.package == "bitsandbytes":
         return "extension-cpu-only"
+    if re.match(r"_Z(N?K?S[tasiod]|NK?(10)?__(cxxabiv1|gnu_cxx)|T[VISG]+(St|N10__cxxabiv1))", lack.what):
+        return "libstdcxx-too-old"  # of C++ itself: the libstdc++ that is loaded has to have it
     if lack.of_torch:
         return "torch-broken"
     return "extension-torch-mismatch"
@@ -479,8 +527,12 @@ def judged_library(lack: Lack, report: Report) -> str:
     library = lack.what.rpartition("/")[2]
     if library.startswith("libbitsandbytes"):
         return "extension-cuda-mismatch"
+    if library.startswith("libtensoradapter_pytorch"):  # dgl brings one for each torch
+        return "extension-torch-mismatch"
     if re.match(r"lib(cuda|nvidia-ml)\.so", library):
         return "gpu-not-visible"
+    if re.match(r"lib(torch|c10)_hip", library) and not lack.of_torch:
+        return "extension-torch-mismatch"  # it is for AMD's GPUs
     if re.match(r"lib(torch|c10)_(cuda|hip)", library):
         if lack.of_torch:
             return "torch-broken"
@@ -488,6 +540,8 @@ def judged_library(lack: Lack, report: Report) -> str:
     if is_torchs(library) or re.match(r"lib(torch|c10|caffe2|shm)\w*\.(so|dylib)", library):
         if lack.of_torch:
             return "torch-broken"
+        if lack.package in LINKED and report.has("torch/_ops.py", "torch\\_ops.py", "torch.ops.load_library"):
+            return "extension-torch-mismatch"  # torch is imported, and does not have it
         return (
             "extension-torch-mismatch" if lack.package in (*PYG, "torchvision", "torchaudio") else "library-not-found"
         )
@@ -518,7 +572,15 @@ _WINDOWS = {
 }
 
 
-@_once
+# The names of the files that torch has in its folder lib.
+_DLLS_OF_TORCH = (
+    r"(?:^|[\\/])(?:fbgemm|asmjit|c10(?:_cuda)?|caffe2\w*|torch(?:_\w+)?|shm|_C|nvfuser\w*|uv|libiomp5md|"
+    r"libomp140[\w.]*|cudnn\w*64\w*|cublas\w*|cufft\w*|curand\w*|cusolver\w*|cusparse\w*|zlibwapi|cupti\w*|"
+    r"nvrtc\w*|nvToolsExt\w*|cudart\w*|nvJitLink\w*)\.dll$"
+)
+
+
+@once
 def dlls(report: Report) -> list[Lack]:
     """What Windows' loader refuses: ``what`` is its error code."""
     found = []
@@ -535,15 +597,35 @@ def dlls(report: Report) -> list[Lack]:
             if "%1" in said and not code:
                 code = "193"
             module = hit.groups.get("module", "")
+            if module == "_ext":  # mmcv's, where nothing else is named
+                found.append(Lack(hit, code, module, around(report, hit.at) or asking(report) or "mmcv"))
+                continue
             known = _distribution(module) if _distribution(module) in LINKED or module.lower() in _CALLED else None
             package = known or around(report, hit.at) or around(report, hit.at, linked=False)
             init = report.has("torch\\__init__.py", "torch/__init__.py", "from torch._c import")
             if known is None and (importing_torch(report, hit.at) or (package is None and init)):
                 package = "torch"
             found.append(Lack(hit, code, module, package))
+    if not found and report.has(".dll") and report.has("error loading", "to load", "cannot load", "can't load"):
+        pattern = (
+            r"(?:error loading|(?:failed|unable) to load|can(?:no|')t load|not load)\W{0,4}(?P<file>[^\s'\"]+\.dll)"
+        )
+        for hit in islice(report.hits(pattern), 5):
+            torchs = re.search(_DLLS_OF_TORCH, hit["file"], re.I) is not None
+            found.append(Lack(hit, "", hit["file"], "torch" if torchs else owner(hit["file"])))
+    if report.has("entry point", "einsprungpunkt", "程序输入点", "point d'entrée", "точка входа"):
+        pattern = (
+            r"(?:procedure entry point|prozedureinsprungpunkt|程序输入点|point d'entrée de procédure|точка входа)"
+            r"[^\n]{0,400}?(?:\n[^\n]{0,200}?)?"
+            r"(?P<file>\w:\\[^\n\"']{1,300}?\.(?:dll|pyd)|[\w.-]+\.(?:dll|pyd))"
+        )
+        for hit in islice(report.hits(pattern), 5):
+            found.append(_lack(report, hit, "127", hit["file"]))
     if report.has("could not find module", "or one of its dependencies"):
-        pattern = r"could not find module '(?P<file>[^'\n]+)'"
+        pattern = r"could not find module '?(?P<file>[^'\n(]{1,300}?)'? ?(?:\(or|$)"
         for hit in islice(report.hits(pattern), 20):
+            if "image functionality" in hit.line:
+                continue  # torchvision does without: a library for pictures is missing
             if "\\" in hit["file"] or ".dll" in hit["file"]:
                 found.append(_lack(report, hit, "126", hit["file"]))
     return found

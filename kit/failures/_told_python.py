@@ -54,32 +54,82 @@ class Gone(Record):
         return owner(self.by)
 
 
+# Packages whose names people write without a word around them.
+USUAL = frozenset(
+    "torch torchvision torchaudio torchtext torch_geometric torch_scatter torch_sparse torch_cluster pyg_lib dgl "
+    "apex torch_spline_conv transformers numpy pandas networkx timm mmcv mmdet mmseg detectron2 pytorch3d xformers "
+    "flash_attn bitsandbytes deepspeed pytorch_lightning lightning sklearn scipy matplotlib tensorflow cv2 keras "
+    "diffusers accelerate peft datasets tokenizers huggingface_hub triton torchmetrics tensorboard PIL skimage "
+    "amp_C".split()
+)
+# Names on the package index that are no modules.
+MISNAMED = {
+    "pytorch": "torch",
+    "pyg": "torch_geometric",
+    "pytorch_geometric": "torch_geometric",
+    "pytorch_scatter": "torch_scatter",
+    "pytorch_sparse": "torch_sparse",
+    "opencv": "cv2",
+    "opencv_python": "cv2",
+    "scikit": "sklearn",
+    "scikit_learn": "sklearn",
+    "pillow": "PIL",
+    "nvidia_apex": "apex",
+    "pyyaml": "yaml",
+    "beautifulsoup4": "bs4",
+}
+_SHORT = {"np": "numpy", "nx": "networkx", "pd": "pandas", "tf": "tensorflow", "pl": "pytorch_lightning"}
+_Q = "['\"`]?"
 _MODULE = re.compile(
-    r"[Nn]o module named:? ['\"‘]?(?P<module>\w+(?:\.\w+)*)['\"’]?(?P<file>; '?[\w.]+'? is not a package)?"
+    r"no module (?P<said>(?:named?|called):?\s?|:\s?)?"
+    rf"{_Q}(?P<module>\w+(?:\.\w+)*){_Q}(?P<file>; '?[\w.]+'? is not a package)?|"
+    rf"\bmodule {_Q}(?P<there>\w+(?:\.\w+)*){_Q} (?:is |was |could |can)?not (?:be )?found",
+    re.I,
 )
 _NAME = re.compile(
-    r"[Cc]annot import name:? ['\"‘]?(?P<name>\w+)['\"’]?"
-    r"(?: from (?P<partly>partially initialized module )?['\"‘]?(?P<module>\w+(?:\.\w+)*)['\"’]?)?(?P<rest>[^\n]*)"
+    rf"\b(?:cannot|can'?t|can not|could ?n[o']t|unable to) import (?P<said>name:? )?{_Q}(?P<name>\w+){_Q}"
+    rf"(?: from (?P<partly>partially initialized module )?{_Q}(?P<module>\w+(?:\.\w+)*){_Q})?(?P<rest>[^\n]*)",
+    re.I,
 )
 _ATTRIBUTE = re.compile(
-    r"(?P<partly>partially initialized )?module ['\"‘](?P<module>\w+(?:\.\w+)*)['\"’] has no attribute "
-    r"['\"‘](?P<name>\w+)['\"’]"
+    rf"(?P<partly>partially initialized )?(?P<said>\bmodule:? )?{_Q}\b(?P<module>\w+(?:\.\w+)*) ?{_Q} has no "
+    rf"attribute {_Q}(?P<name>\w+){_Q}",
+    re.I,
 )
+# A terminal breaks long messages: what a line that goes on ends with.
+_OPEN = re.compile(r"(?:\b(?:from|has|has no|no attribute|named|import|import name|module|initialized)|[a-z]')\s*$")
 # a line of a traceback: Python's, IPython's, rich's, pytest's, and Colab's, which are links
 _FRAME = re.compile(
     r"File \"(?P<a>[^\"\n]+)\"|File (?P<b>[^\n]{1,300}?\.py):\d+|"
     r"(?<![^\s│\[])(?P<c>(?:\w:)?[^\s:│\[]{1,300}\.py)(?:\]\([^()\s]{0,200}\))?(?::\d+| in )|"
     r"(?P<d><ipython-input[^>]*>|Cell In\s?\[\d*\]|Input In \[\d*\]|<stdin>)"
 )
-_BRACKETS = re.compile(r"\((unknown location|[^()\n]*(?:\([^()\n]*\)[^()\n]*)?\.(?:py|pyc|so|pyd)[^()\s]*)\)")
+_BRACKETS = re.compile(r"\((unknown location|[^()\n]*(?:\([^()\n]*\)[^()\n]*)?\.(?:py|pyc|so|pyd)[^()\s]*)(?:\)|$)")
 
 
 def gone(report: Report) -> tuple[Gone, ...]:
     """What was not found, the cause of the last failure first."""
-    if not report.has("o module named", "cannot import name", "has no attribute"):
-        return ()
+    if not report.has("no module", "cannot import", "can't import", "not import", "unable to", "has no", "not found"):
+        return () if report.errors or not report.has(" import ") else _cut(report)
     found = _gone(report.text)
+    if not found and not report.errors:
+        found = _cut(report)
     return tuple(sorted(found, key=lambda one: (order(report, one.at), -one.at)))
+
+
+def _cut(report: Report) -> tuple[Gone, ...]:
+    """What the last line imports, where a text ends before it says why that failed; only what the table knows."""
+    at = next((n for n in range(len(report.lines) - 1, -1, -1) if report.lines[n].strip(" `-^~")), 0)
+    line = report.lines[at][:500] if report.lines else ""
+    match = re.search(r"^\W*(?:\d+\s+)?\W*from (\w+(?:\.\w+)*) import (\w[\w, ]*)", line)
+    if match is None:
+        return ()
+    by = _above(list(report.lines), at)
+    for name in re.findall(r"\w+", match.group(2))[:20]:
+        for one in (Gone(at, match.group(1), name, by=by), Gone(at, match.group(1), by=by)):
+            if moves(one) is not None:
+                return (one,)
+    return ()
 
 
 def order(report: Report, at: int) -> int:
@@ -94,20 +144,29 @@ def order(report: Report, at: int) -> int:
 def _gone(text: str) -> tuple[Gone, ...]:
     found = []
     lines = text.split("\n")
-    for at, line in enumerate(lines):
-        if "o module named" in line:
+    for at, raw in enumerate(lines):
+        line = raw.lower()
+        if "no module " in line or "not found" in line or ("not be found" in line and "module" in line):
             pattern = _MODULE
-        elif "annot import name" in line:
+        elif "import " in line and ("annot " in line or "can't " in line or "not " in line or "unable " in line):
             pattern = _NAME
-        elif "has no attribute" in line:
+        elif "has no attribute" in line or line.rstrip().endswith(("has no", "has no attribute")):
             pattern = _ATTRIBUTE
         else:
             continue
-        for match in pattern.finditer(line[:2000]):
+        line = _whole(lines, at)
+        for match in pattern.finditer(line):
             group = match.groupdict()
+            named = group["module"] or group.get("there") or ""
+            bare = not group["said"] and not (pattern is _MODULE and re.match("no module ['\"`]", match[0], re.I))
+            if bare and pattern is _MODULE and not group["there"] and "." not in named and named not in USUAL:
+                continue
+            if bare and pattern is not _MODULE and _top(named) not in USUAL:
+                continue
             rest = group.get("rest") or line[match.end() :][:300]
             where = _BRACKETS.search(rest)
-            module = group["module"] or (_imported(lines, at, group["name"]) if pattern is _NAME else "")
+            named = _SHORT.get(named, named) if bare else named
+            module = named or (_imported(lines, at, group["name"]) if pattern is _NAME else "")
             found.append(
                 Gone(
                     at,
@@ -123,6 +182,25 @@ def _gone(text: str) -> tuple[Gone, ...]:
         if len(found) > 50:
             break
     return tuple(found)
+
+
+def _top(module: str) -> str:
+    top = module.partition(".")[0]
+    return _SHORT.get(top, top)
+
+
+def _whole(lines: list[str], at: int) -> str:
+    """A line with those after it that it goes on in, where a terminal broke the message."""
+    line = lines[at][:2000]
+    for after in lines[at + 1 : at + 3]:
+        text = after.strip()[:500]
+        if _OPEN.search(line[-40:]) and re.match(r"['\"(]|attribute |name |module |from |\w+(?:\.\w+)*['\"]?$", text):
+            line = f"{line.rstrip()} {text}"
+        elif line.rfind("(") > max(line.rfind(")"), len(line) - 300) and re.match(r"\S*\.py\)", text):
+            line = line.rstrip() + text
+        else:
+            break
+    return line
 
 
 def _imported(lines: list[str], at: int, name: str) -> str:
@@ -188,6 +266,8 @@ _SESSION = (
     "%pip",
     "!pip",
     "----> 1 ",
+    "to use updated packages",
+    "restart the runtime",
     "ipython",
 )
 _BUILDING = (
@@ -216,6 +296,13 @@ def notebook(report: Report) -> bool:
     return report.has(*_SESSION)
 
 
+def hosted(report: Report) -> bool:
+    """Whether it is a hosted notebook, which has numpy and torch in memory from the start."""
+    if report.has("colab", "kaggle", "/content/", "localhost:8080"):
+        return True
+    return report.has("/dist-packages/") and report.has("<ipython-input", "cell in[", "cell in [", "ipykernel")
+
+
 def building(report: Report) -> bool:
     """Whether the text is of an installation that builds."""
     return report.has(*_BUILDING)
@@ -223,8 +310,8 @@ def building(report: Report) -> bool:
 
 def failing(report: Report) -> bool:
     """Whether the text shows an error that is more than a warning."""
-    if report.errors:
-        return any(not error.warning for error in report.errors)
+    if any(not error.warning for error in report.errors):
+        return True
     return report.has("traceback (most recent", "segmentation fault", "core dumped") or bool(
         report.hit(r"^[ \t]{0,40}(?:[\w.]{0,80}(?:Error|Exception)\b|ERROR:)")
     )
@@ -245,8 +332,8 @@ def typed(report: Report) -> dict[str, int]:
 @lru_cache(maxsize=1)
 def _typed(text: str) -> dict[str, int]:
     found: dict[str, int] = {}
-    for match in re.finditer(_INSTALL, text):
-        at = text.count("\n", 0, match.start())
+    lines = [(at, line) for at, line in enumerate(text.split("\n")) if " install" in line or " add " in line]
+    for at, match in ((at, match) for at, line in lines for match in re.finditer(_INSTALL, line)):
         skip = False
         for word in match["rest"].split()[:60]:
             if skip or word.startswith("-"):
@@ -309,8 +396,8 @@ def moves(one: Gone) -> Optional[Move]:
     while "." in paths[-1] and len(paths) < 4:
         paths.append(paths[-1].rpartition(".")[0])
     for path in paths:
-        # what was asked for, or a module around it that is itself gone
-        row = rows.get(path) if path == one.path or not one.name or path != one.module else None
+        # what was asked for, or a module around it; where a name is missing, its module was found
+        row = rows.get(path) if path == one.path or not one.name else None
         if row is not None:
             return row
     return None
@@ -331,6 +418,26 @@ def _rows() -> dict[str, Move]:
     return found
 
 
+def moved_method(report: Report) -> "Optional[tuple[Move, Hit]]":
+    """What the table knows of a method that an object no longer has."""
+    if not report.has("object has no attribute"):
+        return None
+    for found in report.hits(r"'(?P<of>\w[\w.]{0,60})' object has no attribute '?(?P<name>\w{1,60})"):
+        row = _methods().get(f"{found['of']}.{found['name']}")
+        if row is not None:
+            return row, found
+    return None
+
+
+@lru_cache(maxsize=1)
+def _methods() -> dict[str, Move]:
+    return {
+        path: Move(row["package"], path, "moved" if now else "removed", row["version"], now)
+        for row in table("moved_modules")["methods"]
+        for path, now in row["of"].items()
+    }
+
+
 def code(why: str) -> Fix:
     """A change of the user's own files or data."""
     return Fix("change-code-or-data", why)
@@ -348,16 +455,33 @@ def each(report: Report, rows: Any) -> Iterator[tuple[Any, Hit]]:
     the words themselves are looked for."""
     there = _tokens(report.text)
     for row in rows:
-        words = [one for one, key in _keyed(row[0]) if (not key or key in there) and report.has(one)]
+        words = [
+            one
+            for one, key in _keyed(row[0])
+            if (key in there and one in _flat(report.text) if key else report.has(one))
+        ]
         if not words:
             continue
         if row[1]:
-            found = report.last(row[1])
+            found = report.last(_loose(row[1]))
         else:
-            at = report.lower.count("\n", 0, max(report.lower.rfind(one) for one in words))
+            flat = _flat(report.text)
+            at = report.lower.count("\n", 0, max(flat.rfind(one) for one in words))
             found = hit(report, at)
         if found is not None:
             yield row, found
+
+
+@lru_cache(maxsize=1)
+def _flat(text: str) -> str:
+    """The text in lower case without its line breaks: messages are broken anywhere."""
+    return text.lower().replace("\n", " ")
+
+
+@cache
+def _loose(pattern: str) -> str:
+    """The pattern, with a line break allowed wherever it has a space."""
+    return pattern.replace(" ", r"\s")
 
 
 _SPLIT = {ord(sign): " " for sign in string.punctuation if sign != "_"}

@@ -70,6 +70,10 @@ _WORDS = (
     "seems invalid",
     "precompiled wheel not found",
     "none of the providers",
+    "different version in metadata",
+    "inconsistent version",
+    "inconsistent name",
+    "metadata has",
 )
 _NETWORK = (
     "newconnectionerror",
@@ -107,7 +111,7 @@ _NOT_FOUND = (
     ),
     (
         "only has wheels for",
-        r"but [`'\"](?P<req>[\w.-]{1,100})[`'\"] \([^)\n]{0,100}\) only has wheels for the following plat",
+        r"but [`'\"](?P<req>[\w.-]{1,100})[`'\"] \([^)\n]{0,100}\) only has wheels for the following\s+plat",
     ),
     (
         "can't be installed because it doesn't have",
@@ -220,6 +224,14 @@ def _unsupported_wheel(report: Report) -> Iterator[Verdict]:
         if hit is not None:
             why = "the wheel that is published there is damaged"
             yield Verdict(UNPUBLISHED, 0.75, hit, normal(hit["req"]), why)
+    if report.has("different version in metadata", "inconsistent version", "metadata has"):
+        hit = report.hit(
+            r"requested (?P<req>[\w.-]{1,100})[^\n]{0,400}has (?:different version in metadata|inconsistent version)"
+            r"[^\n]*|inconsistent (?:version|name)[^\n]*|has different version in metadata[^\n]*"
+        )
+        if hit is not None:
+            why = "the wheel that is published there is damaged: its name and its metadata differ"
+            yield Verdict(UNPUBLISHED, 0.8, hit, normal(hit.groups.get("req", "")) or _near(report), why)
     if not report.has("not a supported wheel", "not compatible with this python"):
         return
     hit = report.hit(
@@ -297,7 +309,7 @@ def _not_found(report: Report, hit: Hit) -> Iterator[Verdict]:
     if rest.startswith("latest"):
         why = "latest+cuNNN is no version; pages now name torch and its build, such as torch-1.8.0+cu111.html"
         yield Verdict(ADDRESS, 0.85, hit, name, why)
-    if report.facts.python.bits == 32 or report.has("32 bit (intel)", "32-bit python", "python 32-bit", "win32"):
+    if _is_32_bit(report):
         if re.match(r"torch|pyg|tensorflow|numpy|xformers|triton", name):
             yield Verdict(PYTHON, 0.9, hit, name, "this is a 32-bit Python, for which there are no wheels")
     system = report.facts.host.system
@@ -316,7 +328,41 @@ def _not_found(report: Report, hit: Hit) -> Iterator[Verdict]:
             r"deepspeed|vllm|onnxruntime|mediapipe|tensorflow|scipy|numba|numpy",
             name,
         )
-        yield Verdict(UNPUBLISHED, 0.78 if around else 0.6, hit, name, "the index has no file of it that fits here")
+        here = numbers(python_minor(report.facts))[:2]
+        sure = 0.78 if around else 0.6
+        bare = bool(listed) and (none or not versions or _WITHOUT_SOURCE.match(name) is not None)
+        if around and here and (here >= (3, 13) or here < (3, 8)) and bare:
+            yield Verdict(PYTHON, 0.7, hit, name, "its wheels are for other Pythons")
+            sure = 0.5
+        elif bare and (none or not versions) and _WITHOUT_SOURCE.match(name) and not _on_own_page(name, report):
+            yield Verdict(PYTHON, 0.6, hit, name, "pip finds no file at all that this Python could use")
+            sure = 0.5
+        yield Verdict(UNPUBLISHED, sure, hit, name, "the index has no file of it that fits here")
+
+
+# Of these there are wheels and no source on the package index: where pip finds nothing, the Python or the system is
+# another than theirs.
+_WITHOUT_SOURCE = re.compile(
+    r"(?:spconv|cumm|dgl|open3d|mediapipe|tensorflow|triton|onnxruntime|kaolin|bitsandbytes|tensorrt|decord|"
+    r"torchtext|torchdata|torchcodec|faiss-(?:gpu|cpu))(?![a-z])"
+)
+
+
+def _on_own_page(name: str, report: Report) -> bool:
+    """Whether an address was given that has the package's name in it."""
+    pages, indexes = addresses(report)
+    return any(name.partition("-")[0] in page for page in (*pages, *indexes))
+
+
+def _is_32_bit(report: Report) -> bool:
+    """Whether this Python is one of 32 bits, by its banner, its folder (``Python37-32``) or its tag."""
+    if report.facts.python.bits == 32 or report.has(
+        "32 bit (intel)", "32-bit python", "python 32-bit", "win32", "python (32-bit)", "32 bit python"
+    ):
+        return True
+    return report.has("-32\\", "-32/", "-32>", "(x86)\\python", "i686", "armv7l") and bool(
+        report.hit(r"python[\d.-]*-32[\\/>]|\(x86\)[\\/]python|linux_(?:i686|armv7l)|\bi686\b")
+    )
 
 
 def _elsewhere(report: Report, systems: tuple[str, ...]) -> bool:
@@ -424,12 +470,12 @@ def addresses(report: Report) -> tuple[list[str], list[str]]:
         pages.extend(hit["address"].rstrip(",;)`") for hit in report.hits(_TYPED))
     if report.has("looking in links"):
         for hit in report.hits(r"Looking in links: (?P<all>[^\n]+)"):
-            pages.extend(hit["all"].split(", "))
+            pages.extend(page.partition(" ")[0] for page in hit["all"].split(", "))
     if report.has("-i ", "index"):
         indexes.extend(hit["address"].rstrip(",;)`") for hit in report.hits(_INDEX))
     if report.has("looking in indexes"):
         for hit in report.hits(r"Looking in indexes: (?P<all>[^\n]+)"):
-            indexes.extend(hit["all"].split(", "))
+            indexes.extend(page.partition(" ")[0] for page in hit["all"].split(", "))
     return list(dict.fromkeys(p.strip() for p in pages)), list(dict.fromkeys(i.strip() for i in indexes))
 
 
@@ -466,9 +512,9 @@ def _bad_address(report: Report, hit: Hit, name: str) -> Iterator[Verdict]:
     elif replaced and not pages and (name in PYG or name == "pyg-lib"):
         why = "torch's index does not have it: its wheels are on pages of their own, given with --find-links"
         yield Verdict(ADDRESS, 0.85, report.hit(re.escape(only[0])) or hit, name, why)
-    elif any(is_pygs(i) for i in indexes):
-        why = "the page is a list of links, and was given as an index"
-        yield Verdict(ADDRESS, 0.85, hit, name, why)
+    elif any(is_pygs(i) or re.search(r"\.html?$", i) for i in indexes):
+        why = "the page is a list of links, and was given as an index: it belongs behind --find-links"
+        yield Verdict(ADDRESS, 0.88, hit, name, why)
 
 
 def _words_of_addresses(report: Report) -> Iterator[Verdict]:
@@ -512,7 +558,8 @@ def _gone(report: Report) -> Iterator[Verdict]:
         if report.has("precompiled wheel not found"):
             hit = report.hit(r"Precompiled wheel not found")
             if hit is not None:
-                yield Verdict(UNPUBLISHED, 0.5, hit, "", "nobody has published that file")
+                sure = 0.78 if report.has("guessing wheel url") else 0.55
+                yield Verdict(UNPUBLISHED, sure, hit, _of_file(report), "nobody has published that file")
         return
     url = hit["url"].rstrip(",.;:?!")
     if not re.search(
@@ -533,6 +580,12 @@ def _gone(report: Report) -> Iterator[Verdict]:
     yield Verdict(UNPUBLISHED, 0.8, hit, name, "the server has no such page or file")
 
 
+def _of_file(report: Report) -> str:
+    """The package of a wheel that was guessed at, by its address."""
+    found = re.search(r"/([A-Za-z][\w.]*?)-\d[^/\s]*\.whl", report.text)
+    return normal(found.group(1)) if found else _near(report)
+
+
 def _conda(report: Report) -> Iterator[Verdict]:
     if report.has("existing python installation", "your python: python"):
         hit = report.hit(r"- (?P<req>[\w.-]+)[^\n]{0,40} -> python\[") or report.hit(
@@ -547,9 +600,8 @@ def _conda(report: Report) -> Iterator[Verdict]:
         )
         hit = hit or report.hit(r"PackagesNotFoundError|ResolvePackageNotFound|not available from current channels")
         if hit is not None:
-            yield Verdict(
-                UNPUBLISHED, 0.8, hit, normal(hit.groups.get("req", "")), "no channel has it for this platform"
-            )
+            name = normal(hit.groups.get("req", "")) or _near(report)
+            yield Verdict(UNPUBLISHED, 0.8, hit, name, "no channel has it for this platform")
     if report.has("nothing provides", "are incompatible", "none of the providers", "unsatisfiableerror"):
         python = report.hit(
             r"(?:nothing provides|requires|requested)[^\n]{0,60}\bpython(?:_abi)? [^\n]{0,60}|"

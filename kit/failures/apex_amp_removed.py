@@ -35,6 +35,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kit.facts import Distribution, Extension, Facts, Module
+from kit.failures import _told_prose
 from kit.failures._apex import (
     WEB,
     WEB_WORDS,
@@ -119,6 +120,17 @@ _GONE = re.compile(r"apex\.(amp|parallel|RNN|fp16_utils|reparameterization)\b")
 
 
 def told(report: Report) -> Iterator[Told]:
+    plain = _told_prose.said(report, "apex-amp-removed")
+    if plain is not None:
+        yield Told(
+            plain[0],
+            "apex",
+            "The installed apex no longer has amp. NVIDIA removed amp, parallel and RNN in May 2025; torch has "
+            "had all "
+            "three itself for years.",
+            (plain[1],),
+            (native(), told_uninstall("Uninstall apex, where nothing uses its fused kernels")),
+        )
     missing = [one for one in about(report) if _GONE.match(one.path)]
     if not missing or from_index(report) is not None:
         return
@@ -135,6 +147,10 @@ def told(report: Report) -> Iterator[Told]:
         confidence = 0.2 if of_old_days(report) else 0.42 if one.attribute else 0.55
     asker = one.asker if one.asker not in ("", "apex", "python") else ""
     transformers = Fix("change-package-version", "Install transformers 4.53 or newer, which asks for amp only in use")
+    before = Fix(
+        "change-package-version",
+        "Where code needs apex.amp as it is: build release 25.04, the last with it, with its C++ and CUDA parts",
+    )
     without = told_uninstall("Uninstall apex, where nothing uses its fused kernels")
     own = Fix("change-code-or-data", "In your own code, for good: torch.amp.autocast and torch.amp.GradScaler")
     through = asker == "transformers" or report.has("transformers")
@@ -146,9 +162,14 @@ def told(report: Report) -> Iterator[Told]:
         f"parallel and "
         f"RNN in May 2025, so no way of building a newer apex brings them back.{story}",
         hits(report, one),
-        (transformers, without, native()) if through else (without, native(), own),
+        (transformers, without, native()) if through else (before, native(), own if _imported(report) else without),
         over=("module-moved", "version-conflict") if confidence > 0.7 else (),
     )
+
+
+def _imported(report: Report) -> bool:
+    """Whether it is code of the user's own that imports it, of what the text shows."""
+    return report.has('file "<stdin>"', ">>> ", "in <module>", "train.py", "main.py", "<ipython-input", "cell in")
 
 
 def example() -> Facts:

@@ -31,6 +31,7 @@ import re
 from collections.abc import Iterator
 
 from kit.facts import Distribution, Extension, Facts, Module
+from kit.failures import _told_prose
 from kit.failures._apex import COMPILED, lacks_libraries, native, replacement, told_build, told_uninstall, uninstall
 from kit.failures._place import Place
 from kit.failures._told_python import gone, hits
@@ -82,26 +83,54 @@ def find(facts: Facts) -> Iterator[Finding]:
 
 # What apex and Megatron say where the compiled part is absent.
 _SAID = (
-    r"without --(?:cpp|cuda)_ext|apex[^\n]{0,60}requires cuda extensions|unscale kernel is unavailable|"
-    r"requires? apex (?:to be )?(?:installed|built) with|install APEX with --cpp_ext|MultiTensorApply is not "
+    r"installed without --(?:cpp|cuda|\w+)|without --(?:cpp|cuda)_ext|apex[^\n]{0,60}requires cuda extensions?|"
+    r"unscale kernel is unavailable|"
+    r"requires? apex (?:to be )?(?:installed|built) with|install apex with --cpp_ext|MultiTensorApply is not "
     r"available|"
-    r"fused_weight_gradient_mlp_cuda module is not found|Fused(?:LayerNorm|RMSNorm|Adam|LAMB|SGD)[^\n]{0,40} "
-    r"unavailable|"
-    r"apex\.\S+ requires cuda extensions"
+    r"Fused(?:LayerNorm|RMSNorm|Adam|LAMB|SGD|NovoGrad|Adagrad)[^\n]{0,40} (?:unavailable|not available)|"
+    r"SyncBatchNorm requires cuda extension|fused kernels? unavailable|apex\.\S+ requires cuda extensions|"
+    rf"\b{COMPILED}\b['\"`]? (?:module )?(?:is |was )?(?:not (?:found|defined|available|installed|built)|missing)|"
+    rf"(?:module|name) ['\"]?{COMPILED}['\"]? (?:has no attribute|is not defined)|"
+    rf"(?:no|cannot find|can't find|missing) (?:module )?['\"`]?{COMPILED}\b"
+)
+_ABOUT = (
+    "_ext",
+    "cuda extension",
+    "unscale kernel",
+    "apex",
+    "multitensorapply",
+    "amp_c",
+    "syncbn",
+    "fused",
+    "_softmax_cuda",
 )
 # They take apex where it is there, and do without it else.
 _TAKERS = ("transformers", "esm", "fairseq", "timm", "sentence_transformers", "torch.hub", "openfold", "unicore")
 
 
 def told(report: Report) -> Iterator[Told]:
+    plain = _told_prose.said(report, "apex-extension-missing")
+    if plain is not None:
+        yield Told(
+            plain[0],
+            "apex",
+            "apex is here without its compiled part, or not at all. Its fused layers and optimizers need the "
+            "part that "
+            "is built with --cpp_ext and --cuda_ext.",
+            (plain[1],),
+            (
+                told_build("Build it in a clone of github.com/NVIDIA/apex with APEX_CPP_EXT=1 APEX_CUDA_EXT=1"),
+                native(),
+            ),
+        )
     lines: tuple[Hit, ...] = ()
     name, confidence = "", 0.95
     for one in gone(report):
-        found = re.match(COMPILED + r"$", one.module)
-        if found and not one.name:
-            name, lines = one.module, hits(report, one)
+        found = re.match(COMPILED + r"$", one.name if not one.module else one.module, re.I)
+        if found and not (one.name and one.module):
+            name, lines = one.module or one.name, hits(report, one)
             break
-    if not lines and report.has("_ext", "cuda extensions", "unscale kernel", "apex", "multitensorapply"):
+    if not lines and report.has(*_ABOUT):
         said = report.hit(_SAID)
         # apex prints the same where a library is there and cannot be loaded.
         if said is None or report.has("undefined symbol", "cannot open shared object"):

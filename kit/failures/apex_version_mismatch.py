@@ -12,7 +12,8 @@ How it is found
 Importing apex in a child process names a part of torch that is not there; that is tried where no library of apex
 shows that it fits.  For the second: the installed apex has its
 own ``amp`` and torch is 2.0 or newer; that is only a note, for code that uses no weight twice is not concerned.
-In text: a file of apex asks for a part of torch that is not found, or apex's C++ code does not compile with it.
+In text: a file of apex asks for a part of torch that is not found, or a part is not found that only apex asked for,
+or apex's C++ code does not compile with it.
 
 Example
 -------
@@ -34,6 +35,7 @@ import re
 from collections.abc import Iterator
 
 from kit.facts import Distribution, Facts, Module, Probe
+from kit.failures import _told_prose
 from kit.failures._apex import GONE, lacks_libraries, native, replacement, told_build, told_uninstall, uninstall
 from kit.failures._place import Place
 from kit.failures._told_python import gone, hits
@@ -75,22 +77,108 @@ def find(facts: Facts) -> Iterator[Finding]:
         )
 
 
-_IN_APEX = re.compile(r"(?:^|[/\\])apex(?:[/\\]|-[\w.-]+\.egg[/\\])")
+_IN_APEX = re.compile(r"(?:^|[/\\\s\"'`(])apex(?:[/\\]\w|-[\w.-]+\.egg[/\\])")
 _COMPILING = (
     r"csrc[/\\](?:mlp|syncbn|layer_norm_cuda|welford|multi_tensor\w*|amp_C_frontend|flatten_unflatten|megatron)[\w.]*"
 )
 _TOO_OLD_OR_NEW = r"(?:Apex|--c(?:pp|uda)_ext) requires Pytorch [\d.]+ or (?:newer|later)"
 
+# Files of apex's own that its build compiles.
+_SOURCES = (
+    "csrc/mlp",
+    "csrc\\mlp",
+    "csrc/syncbn",
+    "csrc/welford",
+    "csrc/multi_tensor",
+    "csrc\\multi_tensor",
+    "csrc/layer_norm_cuda",
+    "csrc/amp_c",
+    "amp_c_frontend",
+    "flatten_unflatten",
+    "csrc/megatron",
+    "'apex_c' extension",
+    "'amp_c' extension",
+)
+# What hardly anything but apex asked for, so that it tells without its name; how sure that is.
+_ALONE = {
+    "torch.distributed.deprecated": 0.8,
+    "torch.nn.backends": 0.65,
+    "torch.distributed._all_gather_base": 0.75,
+    "torch.distributed._reduce_scatter_base": 0.75,
+    "torch._six.string_classes": 0.4,
+    "torch.library": 0.52,
+    "torch._six": 0.3,
+}
+_ALONE_WORDS = (
+    "'deprecated'",
+    "'backends'",
+    "_all_gather_base",
+    "_reduce_scatter_base",
+    "string_classes",
+    "'library",
+    "torch._six",
+)
+_IMPORTS = ("from apex", "import apex", "apex/", "apex\\", "apex.", "apex from", "import of apex")
+# What apex asks of torch that not every release has.
+_ASKED = (
+    "torch._six",
+    "torch.library",
+    "torch._C._distributed",
+    "torch.distributed._all_gather_base",
+    "torch.distributed._reduce_scatter_base",
+    "torch.distributed.all_gather_into_tensor",
+    "torch.distributed.ProcessGroup",
+    "torch.distributed.deprecated",
+    "torch.distributed.reduce_op",
+    "torch.cuda.amp",
+    "torch.nn.functional.handle_torch_function",
+    "torch.float8",
+    "torch.compile",
+    "torch.amp",
+    "torch._dynamo",
+)
+
+
+def _beside(report: Report, at: int) -> bool:
+    """Whether a file of apex stands right above or below, where a text holds only a part of the traceback."""
+    return any(_IN_APEX.search(line[:400]) for line in report.lines[max(0, at - 4) : at + 4])
+
 
 def told(report: Report) -> Iterator[Told]:
-    if not report.has("apex"):
+    plain = _told_prose.said(report, "apex-version-mismatch")
+    if plain is not None:
+        yield Told(
+            plain[0],
+            "apex",
+            "The installed apex is of another time than this torch. That is what the text speaks of.",
+            (plain[1],),
+            (
+                told_uninstall(
+                    "Uninstall apex, where nothing needs its fused kernels; transformers then does without"
+                ),
+                told_build("Or build an apex that fits this torch, with APEX_CPP_EXT=1 APEX_CUDA_EXT=1"),
+                native(),
+            ),
+        )
+    if not report.has("apex", *_SOURCES, *_ALONE_WORDS):
         return
     lines: tuple[Hit, ...] = ()
     confidence = 0.0
     for one in gone(report):
-        if one.top == "torch" and one.path != "torch" and _IN_APEX.search(one.by):
+        if one.top != "torch" or one.path == "torch":
+            continue
+        if not report.has("apex"):
+            if not one.by and one.path in _ALONE:
+                confidence, lines = _ALONE[one.path], hits(report, one)
+                break
+            continue
+        if _IN_APEX.search(one.by) or (not one.asker and _beside(report, one.at)):
             confidence, lines = 0.93, hits(report, one)
-        elif one.top == "torch" and "_six" in one.module and not one.asker and report.has("from apex", "import apex"):
+        elif not one.by or one.by.startswith("<"):  # a line of its own, in a text that speaks of apex
+            known = one.path.startswith(_ASKED)
+            sure = 0.75 if known and report.has(*_IMPORTS) else 0.7 if known else 0.35
+            confidence, lines = sure, hits(report, one)
+        elif "torch._six" in one.path and not one.asker and report.has("from apex", "import apex"):
             confidence, lines = 0.6, hits(report, one)
         if lines:
             break
@@ -100,13 +188,19 @@ def told(report: Report) -> Iterator[Told]:
     if not lines and report.has("pytorch"):
         found = report.hit(_TOO_OLD_OR_NEW)
         confidence, lines = (0.85, (found,)) if found else (0.0, ())
-    if not lines and report.has("csrc"):
+    if not lines and report.has(*_SOURCES) and not report.has("no such file or directory", "mamba", "flash_attn"):
         # Not for CUDA versions that differ or a compiler that is missing: nothing of torch is named then.
         found = report.hit(
             _COMPILING + r":\d+[^\n]*(?:has no member|was not declared|no matching function|is not a member|"
             r"THC/|no suitable|DeprecatedTypeProperties|no instance of)"
         )
-        confidence, lines = (0.7, (found,)) if found else (0.0, ())
+        confidence = 0.7
+        if found is None and report.has("deprecatedtypeproperties", "thc/thc", "at_check", "at_dispatch"):
+            found, confidence = (
+                report.hit(r"DeprecatedTypeProperties|THC/THC\w*\.h|\bAT_(?:CHECK|DISPATCH\w*)\b"),
+                0.5,
+            )
+        lines = (found,) if found else ()
     if not lines:
         return
     yield Told(
@@ -120,7 +214,7 @@ def told(report: Report) -> Iterator[Told]:
             told_build("Or build an apex that fits this torch, with APEX_CPP_EXT=1 APEX_CUDA_EXT=1 and no isolation"),
             native(),
         ),
-        over=("module-moved", "version-conflict", "not-environment") if confidence > 0.8 else (),
+        over=("module-moved", "version-conflict", "not-environment") if confidence >= 0.7 else (),
     )
 
 

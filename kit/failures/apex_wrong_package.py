@@ -31,6 +31,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from kit.facts import Distribution, Facts, Module
+from kit.failures import _told_prose
 from kit.failures._apex import (
     WEB,
     WEB_WORDS,
@@ -85,11 +86,18 @@ def find(facts: Facts) -> Iterator[Finding]:
 
 
 def told(report: Report) -> Iterator[Told]:
-    if not report.has("apex", "pyramid"):
+    plain = _told_prose.said(report, "apex-wrong-package")
+    if plain is not None:
+        yield _told(plain[0], (plain[1],))
+    if not report.has("apex", "pyramid", "class advice impossible", "velruse", "cryptacular", "unencryptedcookie"):
         return
     named = report.hit(WEB) if report.has(*WEB_WORDS) else None
     asked = from_index(report)
-    if named is not None and (report.has("apex", "unencryptedcookie") or failing(report)):
+    if named is None and report.has("cryptacular"):  # what only it requires, and what cannot be built
+        named = report.hit(r"\bcryptacular\b")
+    if named is not None and (
+        report.has("apex", "unencryptedcookie", "cryptacular", "class advice") or failing(report)
+    ):
         others = [other for other in report.hits(WEB) if other.line != named.line][:2]
         yield _told(0.97 if report.has("apex", "unencryptedcookie", "pyramid_mailer") else 0.85, (named, *others))
         return

@@ -35,7 +35,7 @@ from collections.abc import Iterator
 from typing import Optional
 
 from kit.facts import Attempt, Facts
-from kit.failures import _compiled, _told_build, torch_missing
+from kit.failures import _compiled, _told, _told_build, _told_prose, torch_missing
 from kit.failures._installing import cause, compiled, tried, wheel_of
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
@@ -118,9 +118,16 @@ _FOLLOW = ("torch-missing", "wrong-interpreter", "sdist-preferred", "wheel-not-p
 
 
 def told(report: Report) -> Iterator[Told]:
-    name = _told_build.called(report)
-    package = _told_build.package(report)
-    missing = _missing(report)
+    plain = _told_prose.said(report, "build-isolation")
+    if plain is not None:
+        name = _told_build.called(report)
+        story = f"The build of {name} does not see torch. That is what the text speaks of."
+        fixes = (_unisolated(report, "torch", name), *_told_build.prebuilt(report))
+        yield Told(plain[0], _told_build.package(report), story, (plain[1],), fixes)
+    package = _told_build.package(report) or (_told.asking(report) if report.has("no module named") else None)
+    name = package or "the extension"
+    bare = _while_installing(report) if report.has("no module named") else None
+    missing = bare if bare is not None and bare[1] > 0.8 else _missing(report) or bare
     if missing is not None:
         what, sure, hit = missing
         if what == "torch":
@@ -136,6 +143,7 @@ def told(report: Report) -> Iterator[Told]:
         else:
             yield _tool(report, what, sure, hit, name, package)
         return
+    yield from _without_reason(report, name, package)
     overlay = _told_build.overlay(report)
     if overlay is not None and report.has("cuda", "undefined", "error", "mismatch"):
         yield Told(
@@ -171,6 +179,82 @@ def _missing(report: Report) -> Optional[tuple[str, float, Hit]]:
         if asked is not None:
             return "torch", 0.85, asked
     return None
+
+
+_REASONS = (
+    *(
+        "traceback",
+        "error c",
+        "fatal error",
+        "no such file",
+        "not found",
+        "no module",
+        "cuda_home",
+        "mismatch",
+        "ninja",
+    ),
+    *("unsupported", "killed", "cannot find", "undefined", "required", "requires", "http", "winerror", "nvcc", "gcc"),
+)
+
+
+def _without_reason(report: Report, name: str, package: Optional[str]) -> Iterator[Told]:
+    """The metadata of a package could not be made, and the text does not show why: most often its setup.py needs
+    torch."""
+    if not report.has("egg_info", "metadata-generation-failed", "requirements to build", "prepare_metadata"):
+        return
+    package = package or _told.asking(report)
+    if package is None or report.has(*_REASONS):
+        return
+    hit = report.hit(
+        r"(?:egg_info[^\n]{0,80}(?:did not run|failed|exit)|metadata-generation-failed|"
+        r"requirements to build wheel[^\n]*(?:did not run|error)|prepare_metadata\w*[^\n]*(?:error|failed))[^\n]*"
+    )
+    if hit is not None:
+        story = (
+            f"The build of {package} stops at its start. Why is not in this text; most often its setup.py needs torch"
+        )
+        fixes = (_unisolated(report, "torch", package), *_told_build.prebuilt(report))
+        yield Told(0.4, package, f"{story}, which an isolated build does not have.", (hit,), fixes)
+
+
+# What pip says, and what people say, while an installation runs.
+_INSTALLING = re.compile(
+    r"(?:^|\W)(?:pip3?|uv|conda|poetry|pdm) (?:-\S+ )*(?:pip )?(?:install|add|sync)\b|Collecting |Cloning https?|"
+    r"Running command git|Requirement already satisfied|Downloading \S+|Using cached \S|"
+    r"Installing build dependencies|"
+    r"Getting requirements|Preparing metadata|Building wheel|setup\.py|requirements\.txt|install\w*\b|安装|設置|설치|"
+    r"установ|インストール",
+    re.I,
+)
+
+
+def _while_installing(report: Report) -> Optional[tuple[str, float, Hit]]:
+    """A module that is missed where no program ran: no frame of a file that is not an installer's, and the text
+    speaks of an installation, or of nothing but a package that is compiled against torch."""
+    if any(not _installers(frame.file) for error in report.errors for frame in error.frames):
+        return None
+    for hit in report.hits(_told_build.ABSENT + r"[^\n]*"):
+        name = hit["what"].rstrip(".")
+        if (name != "torch" and name not in _TOOLS) or name == "numpy" or re.search("warn", hit.line, re.I):
+            continue
+        named = _told.asking(report) is not None or report.has(
+            "git+http", "setup.py", "requirements.txt", "build_ext"
+        )
+        if any(re.match(r"\W*(?:import|from) \w|>>> ", line) for line in report.lines[max(0, hit.at - 8) : hit.at]):
+            return None
+        spoken = any(_INSTALLING.search(line[:500]) for line in report.lines[max(0, hit.at - 30) : hit.at + 3])
+        if spoken and named:
+            return name, 0.85 if name == "torch" else 0.7, hit
+        if not named and name == "packaging":
+            return name, 0.3, hit
+        if named and name in ("packaging", "wheel", "torch"):
+            return name, 0.5 if name != "torch" else 0.3, hit
+    return None
+
+
+def _installers(file: str) -> bool:
+    own = r"setup\.py|<string>|pip[-_/\\]|pep517|setuptools|build_meta|pyproject_hooks|[/\\]te?mp[/\\]"
+    return re.search(own, file) is not None
 
 
 def _tool(report: Report, what: str, sure: float, hit: Hit, name: str, package: Optional[str]) -> Told:

@@ -33,7 +33,7 @@ from collections.abc import Iterator
 from typing import Optional
 
 from kit.facts import Attempt, Facts
-from kit.failures import _compiled, _stops, _told_build
+from kit.failures import _compiled, _stops, _told_build, _told_prose
 from kit.failures._installing import cause, wheel_of
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
@@ -89,6 +89,11 @@ def _fixes(name: str, what: str, missing: bool, facts: Facts) -> Iterator[Fix]:
 
 
 def told(report: Report) -> Iterator[Told]:
+    plain = _told_prose.said(report, "compiler-unsupported")
+    if plain is not None:
+        missing = re.search(r"not found|required|missing|need", plain[1].line, re.I) is not None
+        kind, name = "missing" if missing else "unsupported", _told_build.called(report)
+        yield _answer(kind, "", plain[0], plain[1], name, _told_build.package(report), report)
     name, package = _told_build.called(report), _told_build.package(report)
     for stop, hit in _told_build.stopped(report, "compiler-unsupported"):
         what = _stops.what(hit.groups)
@@ -111,10 +116,16 @@ def told(report: Report) -> Iterator[Told]:
             yield _answer("missing", "Visual C++ (cl.exe)", sure, started, name, package, report)
             return
     if report.has(
-        "ninja: build stopped", "compiling objects for extension", "error building extension", "failed with exit"
+        "ninja: build stopped",
+        "compiling objects for extension",
+        "error building extension",
+        "failed with exit",
+        "'ninja'",
+        "torch_extensions",
     ):
         cut = report.hit(
             r"ninja: build stopped[^\n]*|Error (?:compiling objects for|building) extension[^\n]*|"
+            r"Command '\['ninja'[^\n]*returned non-zero|torch_extensions[/\\][^\s:]{1,300}: cannot open shared[^\n]*|"
             r"command '[^'\n]*(?:gcc|g\+\+|cc|clang|nvcc|cl\.exe)' failed with exit (?:code|status)[^\n]*"
         )
         if cut is not None:

@@ -32,7 +32,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from kit.facts import Driver, Facts
-from kit.failures import _told
+from kit.failures import _told, _told_prose
 from kit.failures._loading import judge
 from kit.failures.gpu_arch_missing import fixes, unserved
 from kit.findings import Cost, Finding, Fix
@@ -151,6 +151,11 @@ _SIGNS = (
 
 
 def told(report: Report) -> Iterator[Told]:
+    plain = _told_prose.said(report, "driver-too-old")
+    if plain is not None:
+        says = f"That is what the text speaks of.{_here(report)}"
+        title = "The NVIDIA driver is too old for this program"
+        yield Told(plain[0], "driver", f"{title}. {says}", (plain[1],), tuple(_newer(report, False)))
     for words, pattern, confidence, says in _SIGNS:
         if not report.has(*words):
             continue

@@ -12,7 +12,8 @@ In one folder of the import path: leftover metadata (``~...``), or two versions 
 path: one networkx backend declared by distributions of different names; in Python 3.9 and older, which lists
 every copy, also by copies of the same one.  Newer Pythons take the first of several copies, so plain copies in
 several folders are no finding there.  In text: networkx's own words, a failure of its configuration of backends,
-pip's ``Ignoring invalid distribution``, or a version that metadata gives as None.
+pip's ``Ignoring invalid distribution``, a version that metadata gives as None, or a listing with two metadata
+folders of one name.
 
 Example
 -------
@@ -32,15 +33,17 @@ import dataclasses
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import islice
+from typing import Optional
 
-from kit.facts import Distribution, Facts
+from kit.facts import Distribution, Facts, normalise
 from kit.failures._place import Place
-from kit.failures._told_python import each, failing, version
+from kit.failures._told_python import building, each, failing, version
 from kit.findings import Cost, Finding, Fix
 from kit.gpus import numbers
 from kit.published import pip
 from kit.recorded import recorded
-from kit.report import Report, Told
+from kit.report import Hit, Report, Told
 
 RANK = 60
 SHOWS = r"networkx backend defined more than once: nx_loopback"
@@ -177,6 +180,14 @@ _SAID = (
         "networkx finds a backend declared twice",
     ),
     (
+        ("is not a valid python identifier",),
+        r"backend name '?[\w-]*'? is not a valid Python identifier",
+        0.88,
+        0.88,
+        "networkx",
+        "networkx stumbles over a backend that is left from another installation",
+    ),
+    (
         ("networkx/utils/configs", "networkx\\utils\\configs", "_set_configs_from_environment", "_get_backends("),
         r"networkx[/\\]utils[/\\](?:configs|backends)\.py[^\n]*|_set_configs_from_environment",
         0.88,
@@ -209,12 +220,28 @@ _SAID = (
         "The metadata of an installed package cannot be read",
     ),
     (
-        ("record file was not found", "no-record-file", "distutils installed project", "no record file"),
+        (
+            "record file was not found",
+            "no-record-file",
+            "distutils installed project",
+            "no record file",
+            "record file not found",
+        ),
         r"(?:Cannot|Can't) uninstall '?(?P<name>[\w.-]+?)'?(?: [\d.]+)?[.,]? |uninstall-no-record-file",
         0.65,
         0.65,
         "",
         "pip cannot remove what it did not install, or whose list of files is gone",
+    ),
+    (
+        ("invalid version: 'none'", "no files were found to uninstall", "was already imported from"),
+        r"Invalid version: 'None'|Can't uninstall '(?P<name>[\w.-]+)'\. No files were found|Module (?P<pkg>\w+) "
+        r"was already "
+        r"imported from[^\n]*",
+        0.72,
+        0.72,
+        "",
+        "The metadata of an installed package is a leftover or there twice",
     ),
     (
         ("no package metadata was found for", "packagenotfounderror", "distributionnotfound"),
@@ -243,7 +270,45 @@ _SAID = (
 )
 
 
+# Two folders of metadata in a listing: the names and versions are compared.
+_FOLDER = (
+    r"(?<![\w.~-])(?P<name>~?[A-Za-z][\w.]{0,60})-(?P<version>\d[\w.!+]{0,30}?)[.-](?:dist-info|"
+    r"(?:py[\d.]+\.)?egg-info)\b"
+)
+
+
+def _twice(report: Report) -> Optional[tuple[str, Hit, Hit]]:
+    """A package of which two metadata folders are listed, with the lines."""
+    seen: dict[str, tuple[str, Hit]] = {}
+    for found in islice(report.hits(_FOLDER), 500):
+        name = normalise(found["name"])
+        version, before = seen.setdefault(name, (found["version"], found))
+        apart = _listed_in(before) != _listed_in(found)  # of two environments
+        if version != found["version"] and not apart:
+            return name, before, found
+    return None
+
+
+def _listed_in(found: Hit) -> str:
+    """The folder that a listed name stands in, as far as the line shows it."""
+    before = found.line[:2000].partition(f"{found['name']}-{found['version']}")[0]
+    return before.rpartition(" ")[2]
+
+
 def told(report: Report) -> Iterator[Told]:
+    if report.has(".dist-info", ".egg-info") and not building(report):
+        twice = _twice(report)
+        if twice is not None:
+            name, *lines = twice
+            yield Told(
+                0.6 if report.has("successfully uninstalled", "error:") else 0.85,
+                name,
+                f"The metadata of {name} is there twice. Two releases left a folder each, so that pip and "
+                "importlib.metadata name another version than the one whose code runs.",
+                tuple(lines),
+                _help("", name, f"Remove the older metadata folder of {name}"),
+            )
+            return
     for (_, _, confidence, beside, package, title), said in each(report, _SAID):
         name = said.groups.get("name") or said.groups.get("pkg") or ""
         if package == "networkx" and confidence == beside and not report.has("error"):

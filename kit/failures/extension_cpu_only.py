@@ -38,7 +38,7 @@ from typing import Optional
 
 from kit.causes import calls_gpu
 from kit.facts import Extension, Facts
-from kit.failures import _told
+from kit.failures import _told, _told_prose
 from kit.findings import Finding
 from kit.published import WITHOUT_GPU_CODE, extension_fixes
 from kit.recorded import recorded
@@ -107,6 +107,9 @@ _OPERATORS = {
 
 
 def told(report: Report) -> Iterator[Told]:
+    plain = _told_prose.said(report, "extension-cpu-only")
+    if plain is not None:
+        yield _cpu(report, plain[0], _told.named(report), plain[1], "That is what the text says of it.")
     if report.has(
         "not compiled with",
         "not complied with",
@@ -116,11 +119,17 @@ def told(report: Report) -> Iterator[Told]:
         "wasn't build with",
     ):
         yield from _not_compiled(report)
-    if report.has("from the 'cuda' backend", "implementation for device cuda", "not enabled", "quantize_blockwise"):
+    if report.has(
+        "from the 'cuda' backend",
+        "implementation for device cuda",
+        "not enabled",
+        "quantize_blockwise",
+        "cget_col_row_stats",
+    ):
         yield from _not_registered(report)
     if report.has("custom c++ ops", "name '_c' is not defined"):
         yield from _cpu_mode(report)
-    if report.has("'origin'", "could not find module '", "no module named", "cannot import name"):
+    if report.has("'origin'", "attribute origin", "could not find module '", "no module named", "cannot import name"):
         yield from _no_file(report)
 
 
@@ -218,7 +227,7 @@ def _cpu_mode(report: Report) -> Iterator[Told]:
 
 def _no_file(report: Report) -> Iterator[Told]:
     """The file with the code for the GPU is not there, as it was never compiled."""
-    hit = report.hit(r"'NoneType' object has no attribute 'origin'")
+    hit = report.hit(r"'?NoneType'? object has no attribute '?origin\b")
     if hit:
         package = _told.around(report, hit.at) or _told.named(report)
         installed = report.has("site-packages", "dist-packages") or (

@@ -34,7 +34,7 @@ from typing import Optional
 
 from kit.causes import of_another_cuda
 from kit.facts import Binary, Extension, Facts, Probe, Torch, normalise
-from kit.failures import _compiled, _told
+from kit.failures import _compiled, _told, _told_prose
 from kit.failures._loading import judge, lacks
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
@@ -95,6 +95,9 @@ def _by_hand(extension: Extension, torch: Torch) -> Fix:
 
 
 def told(report: Report) -> Iterator[Told]:
+    plain = _told_prose.said(report, "extension-cuda-mismatch")
+    if plain is not None:
+        yield _mismatch(report, plain[0], _told.asking(report), plain[1], "That is what the text says of it.")
     found = [*_says_so(report), *_by_library(report), *_by_symbol(report), *_by_bitsandbytes(report)]
     yield from found
     if not found:
@@ -113,7 +116,7 @@ def _mismatch(report: Report, confidence: float, package: Optional[str], hit: Hi
 
 def _says_so(report: Report) -> Iterator[Told]:
     """torch_scatter, torchvision and their like compare both versions when they are imported."""
-    if report.has("different cuda", "has cuda version", "xformers was built for"):
+    if report.has("different cuda", "has cuda version", "(you have"):
         hit = report.hit(
             r"detected that pytorch and (?P<package>[\w-]+) were compiled with different cuda"
             r"|pytorch has cuda version[= ][\d.]+ and (?P<other>[\w-]+) has cuda version"

@@ -37,7 +37,7 @@ from typing import Optional
 from kit import symbols
 from kit.causes import for_others_only
 from kit.facts import Binary, Extension, Facts, Missing, Probe, Torch, normalise
-from kit.failures import _compiled, _told, _told_build
+from kit.failures import _compiled, _told, _told_build, _told_prose
 from kit.failures._loading import Verdict, judge, lacks, loads, other_torch
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
@@ -116,6 +116,9 @@ def _other(extension: Extension, facts: Facts, verdict: Verdict) -> str:
 
 
 def told(report: Report) -> Iterator[Told]:
+    plain = _told_prose.said(report, "extension-torch-mismatch")
+    if plain is not None:
+        yield _cause(report, plain[0], None, [plain[1]], "That is what the text speaks of.")
     found = [
         *_by_symbol(report),
         *_by_library(report),
@@ -221,7 +224,7 @@ def _by_operator(report: Report) -> Iterator[Told]:
             return
     if report.has("custom c++ ops", "has no attribute 'extension'"):
         hit = report.hit(
-            r"couldn't load custom c\+\+ ops|partially initialized module 'torchvision' has no attribute 'extension'"
+            r"couldn.?t load custom c\+\+ ops|partially initialized module 'torchvision' has no attribute 'extension'"
         )
         if hit:
             yield _cause(report, 0.92, "torchvision", [hit], "Its operators could not be loaded.")
@@ -279,11 +282,45 @@ def _by_words(report: Report) -> Iterator[Told]:
         )
         if hit and not report.has("xformers was built for"):
             yield _cause(report, 0.8, _told.around(report, hit.at), [hit], "It says so itself.")
-    if report.has("mach-o"):
-        hit = report.hit(r"mach-o[^\n]{0,80}(?:incompatible|wrong) architecture")
-        package = (_told.owner(hit.line) or _told.around(report, hit.at)) if hit else None
+    if report.has("pytorch version", "torch version"):
+        hit = report.hit(
+            r"expected\s+(?:py)?torch\s+version\s+[\d.]+\s*\S{0,12}\s+but\s+(?:found|got)[^\n]*|"
+            r"(?:py)?torch version (?P<one>\d[\d.]*)[^\n]{0,40}(?:was|is) (?:expected|required)"
+            r"[^\n]{0,40}(?:but|found)[^\n]*"
+        )
+        if hit:
+            yield _cause(report, 0.9, _told.around(report, hit.at), [hit], "It compares both when it is imported.")
+    if report.has("architecture"):
+        hit = report.hit(
+            r"(?:mach-o[^\n]{0,80}\s*)?(?:\b(?:incompatible|wrong)\s+architecture\b|\bmissing\s+compatible\s+arch)"
+            r"|incompatible\s+architecture\s+\(have"
+        )
+        package = _of_architecture(report, hit) if hit else None
         if hit and package in _told.LINKED:
-            yield _cause(report, 0.6, package, [hit], "Its compiled file is for another processor than this Python.")
+            yield _cause(report, 0.75, package, [hit], "Its compiled file is for another processor than this Python.")
+    if report.has("versions are incompatible"):
+        hit = report.hit(r"if your PyTorch and (?P<package>torch\w+) versions are incompatible[^\n]*")
+        if hit and not report.has("custom c++ ops"):
+            yield _cause(report, 0.88, hit["package"], [hit], "It says so itself.")
+    if report.has("issue occurred while importing") and not report.has(
+        "undefined", "not found", "cannot", "winerror"
+    ):
+        hit = report.last(r"issue occurred while importing '(?P<package>[\w-]+)'[^\n]*")
+        if hit and not report.has("image not found", "no such file", "no such op", "glibc", "could not find"):
+            says = "torch_geometric could not load it; what the loader said is cut off."
+            yield _cause(report, 0.55, hit["package"], [hit], says)
+    if report.has("requires either"):
+        hit = report.hit(r"requires either '?(?:pyg-lib|torch-sparse|torch-cluster)'? or '?(?P<package>torch-\w+)'?")
+        if hit:
+            says = "torch_geometric leaves out what does not load or is not there, and misses it here."
+            yield _cause(report, 0.45, hit["package"], [hit], says)
+    if report.has("incompatible torch version"):
+        hit = report.hit(r"incompatible torch version \S+ for (?P<package>[\w-]+) version[^\n]*")
+        if hit:
+            package = normalise(hit["package"])
+            real = any(not error.warning for error in report.errors)
+            says = "It says so itself, and does without its kernels."
+            yield _cause(report, 0.8 if real else 0.55, package, [hit], says)
     if report.has("requires torch=="):
         hit = report.last(
             r"(?P<package>torch\w+|xformers|vllm|flash-attn) [\w.+]+ requires torch==[\w.+]+, but you have torch"
@@ -292,14 +329,26 @@ def _by_words(report: Report) -> Iterator[Told]:
             yield _cause(report, 0.55, normalise(hit["package"]), [hit], "Its metadata asks for exactly one torch.")
 
 
+def _of_architecture(report: Report, hit: Hit) -> Optional[str]:
+    """The package whose file macOS refuses: that of dlopen's argument, which stands before the words or above."""
+    near = "\n".join(line[:1000] for line in report.lines[max(0, hit.at - 4) : hit.at + 1])
+    file = re.search(r"dlopen\(([^,)\n]+)|'([^'\n]+\.(?:so|dylib))'", near)
+    found = _told.owner(file.group(1) or file.group(2)) if file else _told.owner(hit.line)
+    return found or _told.around(report, hit.at)
+
+
 def _xformers(report: Report) -> Iterator[Told]:
     """xformers' banner names what it was built for and what runs; without it, only that nothing was loaded."""
+    if report.has("can't load c++/cuda extensions") and not report.has("(you have"):
+        hit = report.hit(r"can't load C\+\+/CUDA extensions[^\n]*")
+        if hit and _told.cpu_torch(report) is None:
+            yield _cause(report, 0.6, "xformers", [hit], "It says so itself, and compares the versions below.")
     if report.has("operator wasn't built") and not report.has("built for:"):
         hit = report.hit(r"operator wasn't built[^\n]*")
         if hit and _told.cpu_torch(report) is None:
             says = "Its operators are missing because its compiled files were not loaded."
             yield _cause(report, 0.82, "xformers", [hit], says)
-    if not report.has("built for:"):
+    if not report.has("(you have"):
         return
     hit = report.hit(
         r"pytorch\s+(?P<built>\d[\w.]*)(?:\+(?P<cuda>\w+))?(?:\s+with\s+CUDA\s+\w+)?\s+\(you have\s+"
@@ -337,6 +386,10 @@ def _by_crash(report: Report) -> Iterator[Told]:
     package = _told.named(report) if hit else None
     if hit and package is None and report.has("torch_geometric", "torch-geometric"):
         yield _cause(report, 0.7, None, [hit], "Importing what torch_geometric uses ends the process.")
+    if hit is not None and package is None and not report.has("import torch", "geometric", "killed", "numpy"):
+        yield _cause(
+            report, 0.3, None, [hit], "Compiled code that does not fit its torch is what most often ends so."
+        )
     if hit is None or package is None:
         return
     line = report.hit(rf"^\W*(?:\w+ )?(?:from|import)\s+{re.escape(package).replace('-', '[-_]')}\b")

@@ -40,10 +40,10 @@ from typing import Optional
 
 from kit.causes import meant
 from kit.facts import Binary, Extension, Facts, Gpu, Torch
-from kit.failures import _told
+from kit.failures import _told, _told_prose
 from kit.failures._loading import judge
 from kit.findings import Finding, Fix
-from kit.gpus import capabilities, driver_for, runs_on, served
+from kit.gpus import capabilities, driver_for, numbers, runs_on, served
 from kit.published import extension_fixes, replacement, serves, torch_fix
 from kit.record import Record
 from kit.recorded import recorded
@@ -158,6 +158,9 @@ _OWN_FILE = r"(?P<file>[\w./\\-]+\.(?:cu|cuh|cpp|h))\b"
 
 
 def told(report: Report) -> Iterator[Told]:
+    plain = _told_prose.said(report, "gpu-arch-missing")
+    if plain is not None:
+        yield _missing(report, plain[0], "torch", [plain[1]], "That is what the text says of it in plain plain.")
     found = [*_stated(report), *_range(report), *_refused(report)]
     yield from found[:1] or _no_image(report)
 
@@ -197,12 +200,16 @@ def _instead(report: Report, package: str) -> Iterator[Fix]:
 def _stated(report: Report) -> Iterator[Told]:
     """torch's own warnings when CUDA is started."""
     if report.has(
-        "is not compatible with the current pytorch", "does not include kernels", "too old", "no longer supports"
+        *("is not compatible with the current pytorch", "does not include kernels", "too old", "no longer supports"),
+        *("install supports cuda capabilities", "gpu with pytorch, please check", "incompatible_device_warn"),
     ):
         hit = report.hit(
             r"with cuda capability (?P<sm>sm_\d+[af]?) is not\s+compatible with the\s+current pytorch installation"
             r"|does not include\s+kernels for this gpu|pytorch no longer\s+supports this gpu because it is too old"
             r"|which is too old to be supported by the triton gpu compiler"
+            r"|current pytorch install supports cuda capabilities[^\n]*"
+            r"|if you want to use the [^\n]{1,80} with pytorch, please"
+            r"|incompatible_device_warn\b"
         )
         if hit:
             package = "triton" if "triton" in hit.line.lower() else "torch"
@@ -308,28 +315,28 @@ def _refused(report: Report) -> Iterator[Told]:
             return
         if "ptxas" in hit.line.lower():
             if report.has("triton"):
-                yield _missing(report, 0.75, "triton", [hit], "Its ptxas is older than the GPU.")
+                found = _missing(report, 0.8, "triton", [hit], "Its ptxas is older than the GPU.")
+                newer = _told.torch_for(report, "Install a torch whose triton knows this GPU")
+                yield dataclasses.replace(found, fix=(newer, *found.fix), over=("nvcc-arch-unsupported",))
             return
         yield _missing(report, 0.88, "torch", [hit], "The CUDA in it does not know this GPU.")
 
 
+# Words, and what they stand in: only what is there is searched for.
+_IMAGES = {
+    "no kernel image": r"no kernel image(?: is available)?(?: for execution)?[^\n]*",
+    "nokernelimage": r"cudaErrorNoKernelImageForDevice",
+    "invalid device function": r"invalid device function",
+    "kernel image is invalid": r"device kernel image is invalid",
+    "invaliddevicefunction": r"cudaErrorInvalidDeviceFunction",
+    "nobinaryforgpu": r"hipErrorNoBinaryForGpu",
+    "find code object": r"unable to find code object",
+}
+
+
 def _no_image(report: Report) -> Iterator[Told]:
-    if not report.has(
-        "no kernel image",
-        "nokernelimage",
-        "invalid device function",
-        "kernel image is invalid",
-        "error 209",
-        "nobinaryforgpu",
-        "code object",
-    ):
-        return
-    hit = report.last(
-        r"no kernel image(?: is available)?(?: for execution)?[^\n]*|cudaErrorNoKernelImageForDevice"
-        r"|invalid device function"
-        r"|device kernel image is invalid|cudaErrorInvalidDeviceFunction|hipErrorNoBinaryForGpu"
-        r"|unable to find code object"
-    )
+    there = [pattern for words, pattern in _IMAGES.items() if report.has(words)]
+    hit = report.last("|".join(there)) if there else None
     if hit is None:
         return
     sure = re.search(r"no ?kernel|nobinary|code object", hit.line, re.I) is not None
@@ -351,11 +358,46 @@ def _of(report: Report, hit: Hit) -> str:
     error_in = re.search(r"error in (\w+)\s*:", hit.line)
     if error_in:
         return _told.around(report, hit.at) or ""
-    package = _told.around(report, hit.at) or (_told.named(report) if serves_it else None)
+    called = _called(report, hit.at)
+    if called is not None:
+        return called
+    package = _told.around(report, hit.at) or (_told.asking(report) if serves_it else None)
+    if package is None and serves_it and not any(error.frames for error in report.errors):
+        return ""  # torch has code for it: it is somebody else's kernel
+    if package is None and capability and numbers(capability) < (10,) and not report.has("traceback"):
+        asks = _told.asking(report)
+        return asks if asks in _told.FROM_SOURCE else "torch"
     if package in ("torchvision", "torchaudio", None) or package is None:
         return "torch"
     innermost = _innermost(report, hit.at)
     return package if serves_it or innermost == package else "torch"
+
+
+# What Python code calls an extension's compiled module.
+_MODULES = {
+    "_c_flashattention": "flash-attn",
+    "flash_attn_cuda": "flash-attn",
+    "flash_attn_gpu": "flash-attn",
+    "flash_attn_2_cuda": "flash-attn",
+    "selective_scan_cuda": "mamba-ssm",
+    "causal_conv1d_cuda": "causal-conv1d",
+    "spconv_ext": "spconv",
+    "_c.rasterize_gaussians": "diff-gaussian-rasterization",
+    "distcuda2": "simple-knn",
+    "tinycudann": "tiny-cuda-nn",
+    "_c.ms_deform_attn_forward": "groundingdino",
+    "msda.ms_deform_attn": "multiscaledeformableattention",
+    "pointnet2": "pointnet2",
+    "custom_rasterizer": "custom-rasterizer",
+    "fused_layer_norm_cuda": "apex",
+    "amp_c.": "apex",
+}
+
+
+def _called(report: Report, at: int) -> Optional[str]:
+    """The extension whose compiled module the lines above the error call."""
+    near = "\n".join(line[:300] for line in report.lines[max(0, at - 5) : at]).lower()
+    return next((package for name, package in _MODULES.items() if name in near), None)
 
 
 def _innermost(report: Report, at: int) -> Optional[str]:

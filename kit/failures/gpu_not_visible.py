@@ -31,7 +31,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from kit.facts import Facts
-from kit.failures import _told
+from kit.failures import _told, _told_prose
 from kit.findings import Cost, Finding, Fix
 from kit.recorded import recorded
 from kit.report import Hit, Report, Told
@@ -204,6 +204,8 @@ _SIGNS = (
         (
             "no cuda gpus are available",
             "no cuda-capable device",
+            "no rocm-capable device",
+            "hiperrornodevice",
             "cuda_error_no_device",
             "cudaerrornodevice",
             "devicesunavailable",
@@ -214,7 +216,8 @@ _SIGNS = (
             "cuda driver initialization failed",
         ),
         r"devices are busy or unavailable"
-        r"|no cuda gpus are available|no cuda-capable device[^\n]*|CUDA_ERROR_NO_DEVICE|cudaErrorNoDevice"
+        r"|no cuda gpus are available|no (?:cuda|rocm)-capable device[^\n]*|hipErrorNoDevice|CUDA_ERROR_NO_DEVICE"
+        r"|cudaErrorNoDevice"
         r"|no gpus? (?:found|available)[^\n]*|cuda driver initialization failed[^\n]*|cudaErrorDevicesUnavailable",
         0.88,
         "The driver shows no GPU to this process.",
@@ -251,7 +254,11 @@ _SIGNS = (
 
 
 def told(report: Report) -> Iterator[Told]:
-    if not report.has("nvidia", "cuda", "gpu", "nvml", "runtime"):
+    plain = _told_prose.said(report, "gpu-not-visible")
+    if plain is not None:
+        if _told.cpu_torch(report) is None and not _told.macos(report):
+            yield _hidden(report, plain[0], plain[1], "That is what the text says of it.", "")
+    if not report.has("nvidia", "cuda", "gpu", "nvml", "runtime", "rocm"):
         return
     for words, pattern, confidence, says, advice in _SIGNS:
         if not report.has(*words):
@@ -275,7 +282,7 @@ def told(report: Report) -> Iterator[Told]:
         hit = report.hit(
             r"is_available\(\)[^\n]{0,30}?false|is_available\(\)\W{0,12}\n\W{0,8}(?:out\[\d+\]:\s*)?false"
             r"|is cuda available:?\s*(?:false|no)|cuda available:?\s*false|torch is not able to use gpu"
-            r"|device_count\(\)\W{1,20}0\b"
+            r"|device_count\(\)(?:\W| returns?| is| gives| =){1,20}0\b"
         )
         if hit and _told.cpu_torch(report) is None and not _told.macos(report):
             if hit.line.lower().startswith(("is cuda", "cuda available")) and report.errors:

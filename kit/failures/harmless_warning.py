@@ -119,7 +119,7 @@ _WARNINGS = (
     ),
     (
         "you are using `torch.load` with|`weights_only=false` (the current default|weights_only=false",
-        r"FutureWarning: You are using `torch\.load` with[^\n]*",
+        r"FutureWarning: You are using `?torch\.load`? with[^\n]*",
         0.93,
         "torch",
         "torch says that the default of torch.load will change",
@@ -206,6 +206,30 @@ _WARNINGS = (
         "triton",
         "A package does without Triton",
         "It takes slower functions of its own.",
+    ),
+    (
+        "no module named 'triton'|no module named triton",
+        r"No module named '?triton'?[^\n]*",
+        0.42,
+        "triton",
+        "Triton is not there",
+        "On Windows and Macs there is usually none; what can use it goes on without.",
+    ),
+    (
+        "initialize nnpack",
+        r"Could not initialize NNPACK[^\n]*",
+        0.8,
+        "torch",
+        "torch does without a library that this machine cannot use",
+        "It takes functions of its own.",
+    ),
+    (
+        "apex is not installed|achieved with apex|apex not installed",
+        r"[^\n]*(?:apex is not installed|achieved with apex|apex not installed)[^\n]*",
+        0.88,
+        "apex",
+        "A package says that apex would be faster and does without",
+        "torch has mixed precision and fused optimizers of its own.",
     ),
     (
         "expandable_segments not supported",
@@ -372,7 +396,7 @@ _WARNINGS = (
         "The old one still works.",
     ),
     (
-        "is deprecated, use|is deprecated and will be removed|is deprecated. please use|"
+        "is deprecated, use|is deprecated, please use|is deprecated and will be removed|is deprecated. please use|"
         "is deprecated in favor|was deprecated in",
         r"(?:Future|Deprecation|PendingDeprecation|User)Warning: [^\n]*deprecated[^\n]*",
         0.72,
@@ -439,6 +463,191 @@ _WARNINGS = (
         "A program ended without closing its process group",
         "It has no consequence at the end of a run.",
     ),
+    (
+        "attempting to use flash attention",
+        r"attempting to use Flash Attention[^\n]*",
+        0.93,
+        "transformers",
+        "transformers says that the model is still on the CPU, or in full precision",
+        "Move it to the GPU, or name a number type when it is loaded.",
+    ),
+    (
+        "attention mask|pad_token_id|pad token id",
+        r"attention mask (?:and the pad token id |is )?(?:were|was|is)? ?not (?:be )?(?:set|reliably)[^\n]*|Setting "
+        r"`?pad_token_id`? to[^\n]*|attention mask is not set[^\n]*",
+        0.93,
+        "transformers",
+        "transformers says that the padding is not described",
+        "Pass attention_mask and pad_token_id in the code to be exact.",
+    ),
+    (
+        "special tokens have been added",
+        r"Special tokens have been added in the vocabulary[^\n]*",
+        0.93,
+        "transformers",
+        "transformers reminds of newly added tokens",
+        "It is as was meant, where nothing else fails.",
+    ),
+    (
+        "already has a `quantization_config`|quantization_config",
+        r"You passed `quantization_config`[^\n]*|Unused kwargs: \[[^\n]*quantization[^\n]*",
+        0.88,
+        "transformers",
+        "transformers takes the settings that the checkpoint brings",
+        "What was passed besides is not needed.",
+    ),
+    (
+        "use_cache=true|use_cache=true`",
+        r"`?use_cache=True`? is incompatible with [^\n]*",
+        0.93,
+        "transformers",
+        "transformers turns its cache off while it trains",
+        "It does so by itself.",
+    ),
+    (
+        "cache for model files in transformers",
+        r"cache for model files in Transformers[^\n]*",
+        0.9,
+        "transformers",
+        "transformers moves its downloads to the present layout",
+        "It is done once.",
+    ),
+    (
+        "clean_up_tokenization_spaces|legacy behaviour|legacy behavior|legacy=false|fast tokenizer|using a slow "
+        "image processor",
+        r"`?clean_up_tokenization_spaces`? was not set[^\n]*|You are using the (?:default )?legacy "
+        r"behavio[^\n]*|Using a slow "
+        r"image processor[^\n]*|You're using a \w+ tokenizer[^\n]*fast tokenizer[^\n]*",
+        0.93,
+        "transformers",
+        "transformers says that a default will change",
+        "Nothing changes in this release.",
+    ),
+    (
+        "generation flags are not valid|is set to `false`. however|do_sample",
+        r"generation flags are not valid[^\n]*|`?do_sample`? is set to `?False`?\. However[^\n]*",
+        0.92,
+        "transformers",
+        "transformers ignores a setting that has no effect here",
+        "Remove it from the code, or leave it.",
+    ),
+    (
+        "could not load dynamic library|ignore above cudart dlerror|skipping registering gpu devices|cannot "
+        "dlopen some gpu libraries",
+        r"(?:tensorflow|dso_loader|cudart_stub)[^\n]*Could not load dynamic library[^\n]*|Ignore above cudart "
+        r"dlerror[^\n]*|"
+        r"Cannot dlopen some GPU libraries[^\n]*",
+        0.86,
+        "tensorflow",
+        "TensorFlow does not find a library for the GPU and goes on without",
+        "torch brings its own libraries and is not concerned.",
+    ),
+    (
+        "use_reentrant|none of the inputs have requires_grad",
+        r"use_reentrant (?:parameter )?should be passed[^\n]*|use_reentrant=\w+[^\n]*explicitly[^\n]*|None of "
+        r"the inputs have "
+        r"requires_grad=True[^\n]*",
+        0.92,
+        "torch",
+        "torch says that an argument of checkpoint should be named",
+        "The result is the same in this release.",
+    ),
+    (
+        "plan failed with a cudnnexception|no current cuda context|cudnnfinalize",
+        r"Plan failed with a cudnnException[^\n]*|there was no current CUDA context[^\n]*",
+        0.92,
+        "torch",
+        "cuDNN takes another of its plans",
+        "The result is the same.",
+    ),
+    (
+        "gradient overflow|reducing loss scale",
+        r"Gradient overflow\.\s+Skipping step[^\n]*|reducing loss scale to[^\n]*",
+        0.85,
+        "apex",
+        "Mixed precision skips a step and lowers its scale",
+        "It is how it finds a scale; only a scale that falls without end is a fault of the numbers.",
+    ),
+    (
+        "skipping import of cpp extensions",
+        r"Skipping import of cpp extensions due to incompatible torch version[^\n]*",
+        0.85,
+        "torchao",
+        "torchao does without its compiled part",
+        "Most of it is Python and works.",
+    ),
+    (
+        "torch_cuda_arch_list is not set",
+        r"TORCH_CUDA_ARCH_LIST is not set[^\n]*",
+        0.85,
+        "torch",
+        "torch says for which GPUs it compiles",
+        "It takes those that it sees.",
+    ),
+    (
+        "failed to connect to|client socket has failed",
+        r"client socket has failed to connect to[^\n]*|socket cannot be initialized on[^\n]*|client socket has "
+        r"timed out[^\n]*",
+        0.95,
+        "torch",
+        "torch's processes try one address after the other",
+        "On Windows and with IPv6 the first one often does not answer.",
+    ),
+    (
+        "is not a valid python identifier. please rename",
+        r"The module name [^\n]*is not a valid Python identifier[^\n]*",
+        0.93,
+        "transformers",
+        "transformers says that a folder's name is no name in Python",
+        "The model loads all the same.",
+    ),
+    (
+        "size_average|reduce args|is deprecated. use torch|nn.functional.tanh|nn.functional.sigmoid|implicit "
+        "dimension choice",
+        r"size_average and reduce args will be deprecated[^\n]*|nn\.functional\.\w+ is deprecated[^\n]*|"
+        r"Implicit dimension "
+        r"choice for \w+ has been deprecated[^\n]*",
+        0.94,
+        "torch",
+        "torch says that an argument or a function has a new name",
+        "The old one still works.",
+    ),
+    (
+        "named tensors|list of numpy.ndarrays|to copy construct from a tensor|dropout option adds|using a "
+        "target size",
+        r"Named tensors and all their associated APIs[^\n]*|Creating a tensor from a list of "
+        r"numpy\.ndarrays[^\n]*|To copy "
+        r"construct from a tensor[^\n]*|dropout option adds dropout after all but last[^\n]*|Using a target "
+        r"size[^\n]*",
+        0.92,
+        "torch",
+        "torch gives advice on how the code calls it",
+        "The installation is not concerned.",
+    ),
+    (
+        "async_io requires|sparse_attn requires|sparse_attn is not compatible|setting ds_accelerator",
+        r"\[WARNING\][^\n]*(?:async_io|sparse_attn|NVIDIA Inference is only|please install triton)[^\n]*",
+        0.85,
+        "deepspeed",
+        "deepspeed says which of its options this machine cannot have",
+        "They matter only to code that turns them on.",
+    ),
+    (
+        "functional_tensor module is deprecated",
+        r"functional_tensor module is deprecated in 0\.15[^\n]*",
+        0.95,
+        "torchvision",
+        "torchvision says that an import path will be removed",
+        "It works in this release.",
+    ),
+    (
+        "memory-usage: not supported",
+        r"Memory-Usage\W{1,4}Not Supported[^\n]*",
+        0.9,
+        "",
+        "nvidia-smi shows no memory of its own for this GPU",
+        "It shares the memory of the machine; torch uses it.",
+    ),
 )
 
 
@@ -451,16 +660,88 @@ def told(report: Report) -> Iterator[Told]:
             return
     found = [(row, said) for row, said in each(report, _WARNINGS)]
     if not found:
-        if not broken and report.warnings:
+        if broken:
+            return
+        weak = report.hit(_WEAK) if report.has(*_WEAK_WORDS) else None
+        if report.warnings:
             at = report.warnings[0].at
-            said = Hit(at, report.lines[at].strip())
-            yield _told(0.35, _of(said), said, "A program warns of something, and nothing failed", "Work went on.")
+            weak = Hit(at, report.lines[at].strip())
+        fine = weak is not None and report.has(*_FINE)
+        if weak is not None and (fine or not report.has(*_TELLING)):
+            sure = 0.6 if fine else 0.35 if report.warnings else 0.28
+            yield _told(sure, _of(weak), weak, "A program warns of something, and nothing failed", "Work went on.")
         return
     row, said = max(found, key=lambda pair: pair[0][2])
     _, _, confidence, package, title, story = row
-    if broken:
+    if package == "triton" and confidence < 0.5:
+        confidence = 0.3 if len([error for error in report.errors if not error.warning]) < 2 else 0.15
+    elif broken and not _only(report, said):
         confidence = 0.2
-    yield _told(confidence, package or _of(said), said, title, story)
+    over = ("library-not-found",) if package == "tensorflow" and confidence > 0.8 else ()
+    yield _told(confidence, package or _of(said), said, title, story, over)
+
+
+# A warning with one of these is no mere remark.
+_TELLING = (
+    *(
+        "issue occurred while importing",
+        "can't load",
+        "cannot load",
+        "built for",
+        "cuda",
+        "gpu",
+        "accelerator",
+        "driver",
+    ),
+    *(
+        "not compatible",
+        "incompatible",
+        "failed to load",
+        "could not",
+        "cannot be",
+        "not found",
+        "mismatch",
+        "disabling",
+    ),
+)
+# A person says that all works.
+_FINE = (
+    *(
+        "works fine",
+        "runs fine",
+        "works anyway",
+        "still works",
+        "safe to ignore",
+        "can i ignore",
+        "works well",
+        "goes on",
+    ),
+    *(
+        "is it normal",
+        "is this normal",
+        "runs without problem",
+        "does not affect",
+        "doesn't affect",
+        "everything works",
+    ),
+)
+_WEAK_WORDS = (
+    "warning",
+    "deprecat",
+    "will be removed",
+    "you may observe",
+    "might lead to",
+    "falling back",
+    "ignore this",
+)
+_WEAK = r"(?:\bwarnings?\b|deprecat|will be removed|you may observe|might lead to|falling back|ignore this)[^\n]*"
+
+
+def _only(report: Report, said: Hit) -> bool:
+    """Whether all that looks like an error is in this very line, as where a warning quotes the loader."""
+    if len(said.line) > 400 or not re.search(r"warn|dlerror|[\s:]W\s|dso_loader", said.line, re.I):
+        return False
+    return all(error.at <= said.at < error.end for error in report.errors if not error.warning)
 
 
 def _of(said: Hit) -> str:

@@ -87,6 +87,7 @@ def told(report: Report) -> Iterator[Told]:
     name, package = _told_build.called(report), _told_build.package(report)
     found = [(_SURE[owner], owner, header, hit) for owner, header, hit in _headers(report) if owner in _SURE]
     if not found:
+        yield from _of_triton(report)
         return
     sure, owner, header, hit = max(found, key=lambda f: f[0])
     if owner == "library" and not re.search(r"\.(?:h|hh|hpp|hxx|cuh|inl)$|/", header):
@@ -108,6 +109,21 @@ def told(report: Report) -> Iterator[Told]:
 
 
 _CLONE = "Get the submodules of the source with it: git submodule update --init --recursive"
+
+
+def _of_triton(report: Report) -> Iterator[Told]:
+    """A compiler that triton starts fails, and what it said is not shown."""
+    if not report.has("cuda_utils.c", "__triton_launcher.c") or report.has(
+        " error:", "cannot find", "undefined", "fatal"
+    ):
+        return
+    hit = report.hit(r"[^\s']*(?:cuda_utils|__triton_launcher)\.c\b")
+    if hit is not None:
+        story = "A header is probably missing to compile triton's launcher. Most often it is Python.h"
+        why = _where("python", "Python.h", report)
+        yield Told(
+            0.5, "triton", f"{story}; what the compiler said is cut off.", (hit,), (Fix("install-toolchain", why),)
+        )
 
 
 def _headers(report: Report) -> Iterator[tuple[str, str, Hit]]:

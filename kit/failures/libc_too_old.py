@@ -158,8 +158,28 @@ def told(report: Report) -> Iterator[Told]:
                 report.hits(r"(?P<version>GLIBC_[\d.]+)[`'\"’]?\s*(?:not found|が見つかりません|未找到|找不到)"), 20
             )
         )
+        hits = hits or list(
+            islice(
+                report.hits(
+                    r"\b(?:not|n't|cannot|unable to|missing|lacks?|without|no|needs?|requires?|older? than)\b"
+                    r"[^\n]{0,40}?"
+                    r"(?P<version>GLIBC_[\d.]*\d)"
+                ),
+                5,
+            )
+        )
         if hits:
             yield _older(report, hits)
+            return
+    if report.has("glibc ", "libc6"):
+        hit = report.hit(
+            r"(?:requires?|needs?|need|wants?|require) (?:at least )?glibc[ >=]{1,4}(?P<version>2\.\d+)[^\n]*|"
+            r"glibc[ >=]{1,4}(?P<v2>2\.\d+)[^\n]{0,30}(?:required|not found|missing)"
+        )
+        if hit:
+            said = "GLIBC_" + (hit.groups.get("version") or hit["v2"])
+            found = _older(report, [dataclasses.replace(hit, groups={"version": said})])
+            yield dataclasses.replace(found, confidence=0.75)
             return
     if report.has("error relocating", "ld-linux", "musl"):
         hit = report.hit(

@@ -38,10 +38,11 @@ from typing import Optional
 
 from kit.causes import is_nvidias, is_torchs
 from kit.facts import Binary, Facts, Missing, Probe
-from kit.failures import _compiled, _told, gpu_not_visible
+from kit.failures import _compiled, _told, _told_prose, gpu_not_visible
 from kit.failures._loading import Concerned, concerned
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
+from kit.gpus import numbers
 from kit.published import extension_fixes, pip, same_again
 from kit.recorded import recorded
 from kit.report import Hit, Report, Told
@@ -194,12 +195,21 @@ def _without_driver(hidden: list[Concerned], facts: Facts) -> Finding:
 
 
 def told(report: Report) -> Iterator[Told]:
+    plain = _told_prose.said(report, "library-not-found")
+    if plain is not None and all("dlerror" in lack.hit.line for lack in _told.libraries(report)):
+        library = (plain[1].groups.get("library") or plain[1].groups.get("w2", "")).rstrip(".")
+        lack = _told.Lack(plain[1], library, "", _told.asking(report))
+        if _told.judged_library(lack, report) == "library-not-found":
+            yield dataclasses.replace(_lacking(report, lack), confidence=plain[0])
     seen = set()
     for lack in _told.libraries(report):
-        if "dlerror" in lack.hit.line:
+        if "dlerror" in lack.hit.line or "torch_extensions" in lack.hit.line:
             continue  # TensorFlow's log, which does without
         fits = is_nvidias(lack.what) and _told.same_cuda(report, lack.what)
-        if lack.what in seen or (_told.judged_library(lack, report) != "library-not-found" and not fits):
+        judged = _told.judged_library(lack, report)
+        if lack.what in seen or (
+            judged != "library-not-found" and not (fits and judged == "extension-cuda-mismatch")
+        ):
             continue
         seen.add(lack.what)
         if len(seen) > 3:
@@ -246,6 +256,15 @@ def _bring(report: Report, library: str, package: Optional[str]) -> Iterator[Fix
                 "change-package-version", f"Install NVIDIA's wheel that brings {library}, as torch requires it"
             )
             yield see
+        elif package == "torch" and _told.arm(report):
+            mounted = "Start the container with --runtime nvidia: its CUDA libraries are those of the Jetson's host"
+            if report.has("l4t", "docker", "container", "balena"):
+                yield _told.fix("expose-gpu", mounted)
+            yield _told.fix("change-torch", "Install the torch that NVIDIA built for this JetPack and its CUDA")
+            yield _told.fix("install-toolchain", f"Install the JetPack, or its CUDA packages, that bring {library}")
+        elif package == "torch" and numbers(report.version("torch") or "9")[:2] < ((1, 0) if conda else (1, 13)):
+            yield _told.fix("change-torch", "Install a torch that brings its CUDA libraries along, as its wheels do")
+            yield _told.fix("install-toolchain", f"Install the CUDA runtime that brings {library}")
         elif package == "torch":
             what = "cudatoolkit (pytorch-cuda)" if conda else "wheels of NVIDIA's"
             yield _told.fix("change-package-version", f"Install the {what} that this torch was built with")
@@ -363,6 +382,20 @@ _BY_NAME = (
 
 
 def _said(report: Report) -> Iterator[Told]:
+    if report.has("find -lcuda") and report.has("triton", "inductor", "torch.compile", "cuda_utils"):
+        hit = report.hit(r"cannot find -lcuda\b[^\n]*")
+        if hit:
+            why = "Name the folder of the driver's libcuda.so in LIBRARY_PATH, or in TRITON_LIBCUDA_PATH"
+            yield Told(
+                0.85,
+                "triton",
+                "The driver's libcuda.so is not found by the linker. triton links against it when it compiles its "
+                "first kernel, and there is only libcuda.so.1, or none.",
+                (hit,),
+                (_told.fix("fix-loader-path", why), _told.fix("expose-gpu", "Start the container with --gpus all")),
+                over=("nvcc-not-found", "compiler-unsupported"),
+            )
+            return
     if report.has(
         "could not load lib", "could not locate", "unable to load", "nvrtc-builtins", "not found", "cannot load"
     ):
@@ -379,7 +412,9 @@ def _said(report: Report) -> Iterator[Told]:
                 tuple(_by_name(report, library, package)),
             )
             return
-    if report.has("cuda setup failed", "cuda detection failed") and report.has("bitsandbytes"):
+    if report.has("cuda setup failed", "cuda detection failed") and report.has(
+        "bitsandbytes", "setup failed despite"
+    ):
         hit = report.hit(r"cuda (?:setup|detection) failed[^\n]*")
         if hit:
             yield Told(

@@ -62,11 +62,35 @@ def find(facts: Facts) -> Iterator[Finding]:
 
 
 def told(report: Report) -> Iterator[Told]:
+    for lack in _told.symbols(report):
+        if _told.judged(lack) == "libstdcxx-too-old":
+            where = lack.file if re.search(r"conda|mamba|miniforge|/envs/", lack.file) else ""
+            yield Told(
+                0.78,
+                lack.package,
+                f"The C++ library that is loaded is too old for {lack.package or 'a compiled file'}. It needs "
+                f"{lack.what[:60]}, a function of C++'s own library that a newer compiler built it with.",
+                (lack.hit,),
+                tuple(_newer(report, where, lack.package)),
+            )
+            return
     if not report.has("glibcxx_", "cxxabi_", "gcc_"):
         return
     pattern = r"version [`'\"‘]?(?P<version>(?:GLIBCXX|CXXABI|GCC)_[\d.]+)[`'\"’]?\s+not\s+found[^\n]*"
     hits = list(islice(report.hits(pattern), 20))
     hits = hits or list(islice(report.hits(r"(?P<version>(?:GLIBCXX|CXXABI)_[\d.]+)[`'\"’]?\s*not found"), 20))
+    hits = hits or list(
+        islice(
+            report.hits(
+                r"\b(?:not|n't|cannot|unable to|missing|lacks?|without|no|needs?|requires?|older? than)\b[^\n]{0,40}?"
+                r"(?P<version>(?:GLIBCXX|CXXABI)_[\d.]*\d)|(?P<v2>(?:GLIBCXX|CXXABI)_[\d.]*\d)[^\n]{0,30}(?:missing|required)"
+            ),
+            5,
+        )
+    )
+    hits = [
+        hit if "version" in hit.groups else dataclasses.replace(hit, groups={"version": hit["v2"]}) for hit in hits
+    ]
     if not hits:
         return
     newest = max(hits, key=lambda hit: (hit["version"].split("_")[0], numbers(hit["version"].partition("_")[2])))

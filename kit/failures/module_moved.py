@@ -30,7 +30,19 @@ import re
 from collections.abc import Iterator
 from typing import Optional
 
-from kit.failures._told_python import BASES, Gone, Move, building, code, gone, hits, moves, notebook, version
+from kit.failures._told_python import (
+    BASES,
+    Gone,
+    Move,
+    building,
+    code,
+    gone,
+    hits,
+    moved_method,
+    moves,
+    notebook,
+    version,
+)
 from kit.findings import Fix
 from kit.report import Hit, Report, Told
 
@@ -67,6 +79,20 @@ def told(report: Report) -> Iterator[Told]:
             path = (name.group(1) or name.group(2)) if name else ""
             yield _told(0.75, path.partition(".")[0] or None, path or "what is imported", (said,), None)
             return
+    if report.has("is deprecated", "no longer supported", "no longer available", "no longer exists"):
+        said = report.last(
+            r"^[^\w\n]*(?:Import|Attribute|ModuleNotFound|NotImplemented|Runtime|Type)Error: [^\n]{0,200}(?:is "
+            r"deprecated|is no longer (?:supported|available)|no longer exists)[^\n]*"
+        )
+        if said is not None and not report.has("cuda capability", "sm_"):
+            name = re.search(r"\b([A-Za-z_]\w*(?:\.\w+)+)", said.line.partition(": ")[2])
+            path = name.group(1) if name else ""
+            yield _told(0.72, path.partition(".")[0] or None, path or "what is asked for", (said,), None)
+            return
+    method = moved_method(report)
+    if method is not None:
+        yield _told(0.75, method[0].package, method[0].path, (method[1],), method[0])
+        return
     for one in gone(report):
         sure = _sure(report, one)
         if sure:
@@ -80,9 +106,9 @@ def _sure(report: Report, one: Gone) -> float:
     """How sure it is that this was moved or removed; 0 where it is something else."""
     if one.file or one.circular or one.own or one.where == "unknown location" or not one.module:
         return 0
-    if _BUILT.search(one.path):
-        return 0
     row = moves(one)
+    if row is None and _BUILT.search(one.path):
+        return 0
     if row is not None and row.change != "added":
         if row.package == "apex" or (building(report) and row.package in ("python", "setuptools", "torch")):
             return 0.4
@@ -96,18 +122,22 @@ def _sure(report: Report, one: Gone) -> float:
         return 0
     itself = one.asker == one.top or f"Failed to import {one.top}." in report.text
     private = one.path.rpartition(".")[2].startswith("_") or "._" in one.module
+    if one.top == "triton":  # each torch brings the one that it was made for
+        return 0.3
     if one.top == "timm" and not itself:
         return 0.86
     if one.attribute:
-        if one.top in ("torch", "apex") or itself:
+        if one.top in ("torch", "apex") or itself or private:
             return 0.3
         return 0.5
     if itself:
         return 0.25
     if one.asker not in ("", "python"):
         return 0.58 if private else 0.5
-    if notebook(report) and one.name and report.has("pip install"):
-        return 0.45
+    if "._" in one.module and not one.asker:
+        return 0.35
+    if notebook(report) and one.name and report.has("pip install", "successfully installed", "may need to restart"):
+        return 0.42
     return 0.62
 
 

@@ -29,7 +29,9 @@ import re
 from collections.abc import Iterator
 from typing import Optional
 
+from kit.failures import _told_prose
 from kit.failures._told_python import (
+    MISNAMED,
     above,
     building,
     code,
@@ -58,6 +60,7 @@ _TITLES = {
     "storage": "A disk is full, or a file may not be written",
     "code": "The program's own code is at fault",
     "missing": "The program asks for something that was never installed or is not on its path",
+    "name": "The code imports a module by the name of its package",
     "start": "The way in which processes are started or talk to each other is at fault",
 }
 _HELP = {
@@ -71,6 +74,7 @@ _HELP = {
     "code": "Correct the line that the traceback names",
     "missing": "Add what the project's own instructions list, by its name on the package index, or run it from "
     "its root",
+    "name": "Import it by its own name: pytorch is torch, pyg is torch_geometric, opencv is cv2",
     "start": "Correct how the program is launched: its main guard, addresses, ports, ranks or number of workers",
 }
 _MORE = {
@@ -98,11 +102,14 @@ memory 0.75 exit code 137|exit code: 137|exited with code 137|code 137|exitcode:
 memory 0.85 is killed by signal: killed|is killed by signal: bus error|too many open files
 memory 0.85 received 0 items of ancdata
 memory 0.45 ) exited unexpectedly
+memory 0.8 resource allocation failed|unable to find a valid cudnn algorithm|out-of-memory|cuda oom
+memory 0.6 memory leak|oom killed|oom-killed|runs out of memory|run out of memory|ran out of memory
+memory 0.45 unable to find an engine to execute
 index 0.92 assertion `srcindex|assertion `dstindex|assertion `t >= 0|n_classes`|cur_target
 index 0.92 index out of bounds"` failed
 index 0.92 input_val >= zero|assertion `idx_dim|assertion `indexvalue|assertion `index >=|dstaddselectdimsize
 index 0.92 srcselectdimsize
-index 0.88 device-side assert|cudaerrorassert|cuda runtime error (59)
+index 0.88 cudaerrorassert|device-side assert triggered|cuda runtime error (59)
 index 0.95 index out of range in self|index out of range: tried to access|encountered an index error
 index 0.95 point to valid indices
 index 0.95 found indices in 'edge_index'|found negative indices|indices must be in range|target out of bounds
@@ -120,7 +127,7 @@ data 0.9 invalid magic number
 data 0.9 file is not a zip file|headertoolarge|invalidheader|metadataincompletebuffer|incomplete metadata
 data 0.9 unexpected end of data
 data 0.9 created by an older version of pyg|remove the 'processed/'|dataset not found or corrupted
-data 0.9 found no valid file
+data 0.9 found no valid file|file signature not found|unable to synchronously open
 data 0.9 found 0 images|found 0 files|num_samples=0|truncated file read|image file is truncated
 data 0.9 cannot identify image file
 data 0.8 jsondecodeerror|parsererror: |yaml.scanner.scannererror|unicodedecodeerror
@@ -139,12 +146,23 @@ code 0.95 value of tensor with more than one|view size is not compatible|unrecog
 code 0.95 arguments are required:
 code 0.9 invalid choice: |required positional argument|takes no arguments|indentationerror|taberror
 code 0.9 unboundlocalerror
+data 0.6 nan loss|loss becomes nan|loss is always nan|nan values|loss goes to nan
+device 0.9 bfloat16 is only supported on gpus|bf16 is only supported|does not support bfloat16|doesn't support bf16
+device 0.85 your setup doesn't support bf16|not supported on gpus with compute capability
+device 0.6 invalid device id|invalid device string
+code 0.85 attempted relative import|can't pickle local object|can't pickle <|attribute lookup|is not picklable
+code 0.9 storage that is not resizable
+code 0.5 too many values to unpack|not enough values to unpack|unhashable type|object is not iterable
+code 0.4 list index out of range|object is not callable
 code 0.8 only supports ampere|only support fp16 and bf16|has been toggled on, but it cannot be used
 start 0.95 cannot re-initialize cuda in forked|freeze_support()|finished its bootstrapping phase
-start 0.95 address already in use
+start 0.95 address already in use|waiting for clients|clients joined
 start 0.85 watchdog timeout|communicator was aborted|timed out waiting for|rendezvous
 data 0.93 must be the same as input size|with negative dimension|expected input to have|expected 3d or 4d
 data 0.93 expected 4d|expected 2d
+network 0.88 read operation timed out|readtimeout|connecttimeout|connettimeout|operation timed out|socket.timeout
+network 0.75 timeouterror|request timed out|timed out while|download failed|failed to download|download stuck
+network 0.55 slow download|download is slow|very slow to download|cannot connect to|unable to connect|network error
 network 0.85 winerror 10054|winerror 10060|winerror 10061|winerror 10053
 start 0.95 duplicate gpu detected|eaddrinuse|in the following order, tensor collective
 start 0.85 collective operation timeout|timed out initializing process group|store based barrier|watchdog caught
@@ -157,11 +175,18 @@ network 0.9 proxyerror|remotedisconnected|remote end closed connection|incomplet
 network 0.9 connection broken
 network 0.88 getaddrinfo failed|network is unreachable|could not resolve host|connection timed out
 network 0.88 establish a new connection
+network 0.85 failed to connect to github|failed to connect to pypi|unable to access 'http
 network 0.88 connection refused|protocolerror|http 000 connection failed|condahttperror|gnutls_|early eof|rpc failed
 network 0.92 couldn't connect to 'https|couldn't connect to https|cannot find the requested files in
+network 0.88 can't load tokenizer for|can't load the configuration|can't load the model for
+network 0.88 can't load config for
+network 0.88 can't load feature extractor|can't load image processor|api_key not configured
+network 0.88 could not find a suitable tls
+storage 0.9 already exists and is not an empty directory|not a git repository
 network 0.92 localentrynotfound|offline mode is enabled
 network 0.92 repositorynotfounderror|repository not found|gatedrepoerror|valid model identifier|gated repo
-network 0.92 401 client error
+network 0.92 401 client error|you must have access to it|is restricted. you must|awaiting a review
+code 0.5 operation cancelled by user|keyboardinterrupt
 network 0.85 entrynotfounderror|is not a local folder|does not appear to have a file named|403 client error
 network 0.85 404 client error
 network 0.7 urlopen error|urllib.error.httperror|http error 50|http error 429|too many requests|rate limit exceeded
@@ -177,13 +202,20 @@ storage 0.72 filename or extension is too long|file name too long|enable long pa
 """
 # The same, where words alone would say too much.
 _PATTERNS = (
-    ("memory", 0.6, "killed", r"^[^\w\n]*(?:\[\d+\]\s+\d*\s*)?Killed\b[^\n]{0,60}$|^[^\w\n]*MemoryError\b[^\n]*"),
+    (
+        "memory",
+        0.6,
+        "killed",
+        r"^(?:[^\n]{0,60}\b\d+\s|[^\w\n]*(?:\[\d+\]\s+\d*\s*)?)Killed\b[^\n]{0,60}$|"
+        r"^[^\w\n]*MemoryError\b[^\n]*",
+    ),
     (
         "index",
         0.9,
         "assertion `",
         r"\b(?:Ind|Scatter|Loss|NLL|ClassNLL|Embed|THC)\w{0,40}\.(?:cu|h):\d+[^\n]{0,200}Assertion",
     ),
+    ("index", 0.88, "device-side assert", r"device-side assert(?!ions)[^\n]*"),
     (
         "index",
         0.93,
@@ -254,6 +286,11 @@ _PROJECT = frozenset(
 
 
 def told(report: Report) -> Iterator[Told]:
+    plain = _told_prose.said(report, "not-environment")
+    if plain is not None:
+        kind = "memory" if re.search(r"mem|oom|ram|显存|内存", plain[1].line, re.I) else "network"
+        told_so = f"{_TITLES[kind]}. {_MORE.get(kind, 'Nothing in the environment needs to change for that.')}"
+        yield Told(plain[0], None, f"{told_so} The kind is: {kind}.", (plain[1],), (code(_HELP[kind]),))
     best: Optional[tuple[float, str, tuple[Hit, ...]]] = None
     for (_, _, confidence, kind), said in each(report, _ROWS):
         if (
@@ -262,10 +299,15 @@ def told(report: Report) -> Iterator[Told]:
             and not re.search(r"invalid|timed out|SSL|reset|resol", said.line, re.I)
         ):
             confidence = 0.3
+        if said.line.startswith("network error") or (kind == "code" and building(report)):
+            confidence /= 2
         if kind == "storage" and confidence < 0.9 and building(report):
             confidence = 0.6
         if best is None or confidence > best[0]:
             best = (confidence, kind, (said,))
+    mac = _of_the_system(report)
+    if mac is not None and (best is None or mac[0] > best[0]):
+        best = mac
     missing = _missing(report)
     if missing is not None and (best is None or missing[0] > best[0]):
         best = missing
@@ -282,7 +324,32 @@ def told(report: Report) -> Iterator[Told]:
         fixes[1] = code("Until then take another release or file of it")
     if kind == "index":
         fixes.append(code("Or set CUDA_LAUNCH_BLOCKING=1, so that the traceback names the call that fails"))
-    yield Told(confidence, None, f"{_TITLES[kind]}. {more} The kind is: {kind}.", lines, tuple(fixes))
+    over = (
+        ("wrong-interpreter", "torch-cpu-only", "gpu-not-visible")
+        if kind == "name" or lines == (mac or (0, 0, 0))[2]
+        else ()
+    )
+    yield Told(confidence, None, f"{_TITLES[kind]}. {more} The kind is: {kind}.", lines, tuple(fixes), over=over)
+
+
+def _of_the_system(report: Report) -> "Optional[tuple[float, str, tuple[Hit, ...]]]":
+    """What the code asks for and no torch for this system has: CUDA on a Mac, NCCL on Windows."""
+    if report.has("not compiled with cuda enabled", "found no nvidia driver") and (
+        report.facts.host.system == "Darwin"
+        or report.has(
+            "macbook", "macos", "mac os", "apple silicon", "darwin", "/users/", " m1", " m2", " m3", "mac mini"
+        )
+    ):
+        said = report.last(r"not compiled with CUDA enabled|Found no NVIDIA driver")
+        if said is not None and not report.has("c:\\users", "c:/users"):
+            return 0.85, "device", (said,)
+    if report.has("have nccl built in") and (
+        report.facts.host.system in ("Windows", "Darwin") or report.has("windows", "c:\\", "macos", "darwin", ".dll")
+    ):
+        said = report.last(r"doesn't have NCCL built in")
+        if said is not None:
+            return 0.8, "start", (said,)
+    return None
 
 
 def _missing(report: Report) -> "Optional[tuple[float, str, tuple[Hit, ...]]]":
@@ -291,9 +358,13 @@ def _missing(report: Report) -> "Optional[tuple[float, str, tuple[Hit, ...]]]":
         return None
     here = {**typed(report), **put(report)}
     for one in gone(report):
+        if one.module in MISNAMED and not one.name:
+            return 0.93, "name", hits(report, one)
         if one.own and one.name and not one.attribute and not one.circular:
             return 0.7, "code", hits(report, one)
         if one.name or one.attribute or one.file or moves(one) is not None:
+            continue
+        if one.module == "amp" and report.has("apex"):
             continue
         if one.top.lower() in _PROJECT:
             return 0.72, "missing", hits(report, one)
@@ -318,13 +389,25 @@ _TORCHS = (
 )
 
 
+# A message with one of these speaks of an installation.
+_OF_ENVIRONMENT = (
+    r"cuda|compil|install|version|driver|\bdll\b|librar|wheel|\.so\b|\.dll|\.pyd|modules?\b|package|toolkit|gcc|"
+    r"g\+\+|nvcc|"
+    r"import|symbol|kernel|gpu|device|backend|nonetype"
+)
+
+
 def _own(report: Report) -> Optional[tuple[float, str, tuple[Hit, ...]]]:
     """An error of a kind that code raises: in the user's own file, or in what it calls and no rule knows."""
     cause = report.cause
     if cause is None or cause.kind not in _OWN_ERRORS or building(report) or not failing(report):
         return None
     file = (cause.frames[-1].file if cause.frames else "") or above(report, cause.at)
-    if not file or re.search(r"setup\.py$|__init__\.py$", file):
+    if re.search(r"setup\.py$|__init__\.py$", file):
         return None
+    if not file:
+        if re.search(_OF_ENVIRONMENT, cause.message, re.I) or not cause.message.strip():
+            return None
+        return 0.25, "code", (Hit(cause.at, report.lines[cause.at].strip()),)
     own = not re.search(r"-packages|[/\\]torch[/\\]|\.egg", file) and not owner(file)
     return 0.4 if own else 0.25, "code", (Hit(cause.at, report.lines[cause.at].strip()),)

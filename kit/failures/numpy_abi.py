@@ -30,6 +30,7 @@ import re
 from collections.abc import Iterator
 
 from kit.facts import Distribution, Facts
+from kit.failures import _told_prose
 from kit.failures._told_python import each, failing, order, version
 from kit.findings import Cost, Finding, Fix
 from kit.gpus import numbers
@@ -87,12 +88,27 @@ def _about_2(requirement: str, two: bool) -> bool:
 
 
 _SAID = (
-    (("compiled using numpy 1",), r"compiled using NumPy 1\.x cannot be run in|compiled using NumPy 1", 0.96),
+    (
+        ("numpy 1",),
+        r"compiled (?:using|with|against|for) NumPy 1[^\n]{0,20}(?:can(?:no|')t (?:be )?run|$)|compiled using "
+        r"NumPy 1",
+        0.96,
+    ),
+    (("(got numpy.ndarray)",), r"expected np\.ndarray \(got numpy\.ndarray\)", 0.85),
+    (("_array_api'",), r"cannot import name '_ARRAY_API'", 0.9),
+    (
+        ("initialization of", "without raising an exception"),
+        r"initialization of (?:_internal|\w*numpy\w*|_pywrap\w*) failed[^\n]*",
+        0.7,
+    ),
+    (("as it may crash",), r"NumPy \d[\w.]* as it may crash", 0.95),
+    (("pybind11>=2.12", "must be compiled with numpy"), r"pybind11>=2\.12|must be compiled with NumPy 2", 0.93),
+    (("from c header, got",), r"Expected \d+ from C header, got \d+ from PyObject", 0.88),
     (("_array_api not found",), r"_ARRAY_API not found", 0.95),
     (("size changed, may indicate binary",), r"numpy\.\w+ size changed[^\n]*", 0.95),
     (
-        ("numpy version of 0x", "compiled against a", "compiled against abi"),
-        r"module (?:was )?compiled against (?:API|ABI|NumPy C-API) version \w+[^\n]*",
+        ("numpy version of 0x", "compiled against a", "compiled against abi", "compiled against numpy c-api"),
+        r"module (?:was )?compiled against (?:an? )?(?:API|ABI|NumPy C-API) version[^\n]*",
         0.94,
     ),
     (("numpy is not available",), r"Numpy is not available", 0.9),
@@ -115,7 +131,21 @@ _SAID = (
 
 
 def told(report: Report) -> Iterator[Told]:
-    if not report.has("numpy", "_array_api"):
+    plain = _told_prose.said(report, "numpy-abi")
+    if plain is not None:
+        yield Told(
+            plain[0],
+            "numpy",
+            "A compiled module was built for another NumPy than the one installed. NumPy 1 and NumPy 2 do not "
+            "share a "
+            "binary interface.",
+            (plain[1],),
+            (
+                version("Install the newest NumPy 1 (numpy<2) for as long as the older module stays, then restart"),
+                version("Or a release of the module that was built for this NumPy"),
+            ),
+        )
+    if not report.has("numpy", "_array_api", "initialization of _", "pybind11>", "from c header"):
         return
     found = list(each(report, _SAID))
     if not found:
@@ -136,7 +166,11 @@ def told(report: Report) -> Iterator[Told]:
     newer = bool(re.search(r"size changed[^\n]*Expected (\d+) from C header, got (\d+)", first.line)) and bool(
         re.search(r"Expected 16 from C header, got 96", first.line)
     )
-    older = re.search(r"against (?:API|ABI|NumPy C-API) version 0x(\w+)[^\n]*?numpy is 0x(\w+)", first.line, re.I)
+    older = re.search(
+        r"against (?:an? )?(?:API|ABI|NumPy C-API) version 0x(\w+)[^\n]*?(?:numpy is|C-API version) 0x(\w+)",
+        first.line,
+        re.I,
+    )
     up = newer or (older is not None and int(older.group(1), 16) > int(older.group(2), 16))
     first_fix = (
         version("Install the newer NumPy that the module was built for (numpy>=2 where it says 2), then restart")

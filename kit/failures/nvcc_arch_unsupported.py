@@ -97,7 +97,23 @@ def _first_cuda(capability: tuple[int, int]) -> str:
     return next((str(row["cuda"]) for row in ordered if named in row["capabilities"]), "")
 
 
-def _fixes(kind: str, what: str, name: str) -> Iterator[Fix]:
+# The first CUDA for a capability that the table has in all its CUDAs.
+_FIRST = {(6, 0): "8.0", (6, 1): "8.0", (6, 2): "8.0", (7, 0): "9.0", (7, 2): "9.2", (7, 5): "10.0"}
+
+
+def _too_old(report: Report, capability: Optional[tuple[int, int]]) -> str:
+    """The first CUDA for a capability that every newer one knows, where the nvcc that runs is an older one."""
+    first = _FIRST.get(capability) if capability is not None else None
+    if first is None:
+        return ""
+    stated = [numbers(toolkit.version)[:2] for toolkit in report.facts.host.toolkits if toolkit.version]
+    if any(version < numbers(first) for version in stated):
+        return first
+    # /usr/bin/nvcc is the distribution's, years older than what it was released with.
+    return first if report.has("/usr/bin/nvcc") and not any(version >= (13,) for version in stated) else ""
+
+
+def _fixes(kind: str, what: str, name: str, first: str = "") -> Iterator[Fix]:
     capability = _capability(what)
     listed = "Build again with TORCH_CUDA_ARCH_LIST set to the compute capability of your GPU"
     if kind == "none":
@@ -108,7 +124,7 @@ def _fixes(kind: str, what: str, name: str) -> Iterator[Fix]:
         yield Fix("rebuild-extension", f"{listed}, and to no older one")
         yield Fix("change-package-version", f"For an older GPU: a release of {name} that still serves it")
         return
-    new = capability is not None and capability >= (8, 0)
+    new = bool(first) or (capability is not None and capability >= (8, 0))
     if kind == "torch":
         move = Fix(
             "change-torch", "Install a torch that knows this GPU: for Blackwell 2.7 or newer, built for CUDA 12.8"
@@ -117,7 +133,7 @@ def _fixes(kind: str, what: str, name: str) -> Iterator[Fix]:
         yield from (move, again) if capability is None or capability >= (9, 0) else (again, move)
         return
     if new and capability is not None:
-        cuda = _first_cuda(capability)
+        cuda = first or _first_cuda(capability)
         newest = f"CUDA {cuda} or newer knows it" if cuda else "a newer CUDA knows it"
         yield Fix("install-toolchain", f"Install a newer CUDA toolkit: {newest}; its CUDA has to be torch's")
         yield Fix("rebuild-extension", f"Or leave {what} out: {listed[0].lower()}{listed[1:]}")
@@ -134,12 +150,14 @@ def told(report: Report) -> Iterator[Told]:
     for stop, hit in _told_build.stopped(report, "nvcc-arch-unsupported"):
         name, package = _told_build.called(report), _told_build.package(report)
         what = _stops.what(hit.groups)
+        if "ptxas" in hit.line.lower() and report.has("triton"):
+            return  # triton's own
         yield Told(
             stop.sure,
             package or "nvcc",
             _summary(stop.kind, what, name),
             (hit,),
-            tuple(_fixes(stop.kind, what, name))[:3],
+            tuple(_fixes(stop.kind, what, name, _too_old(report, _capability(what))))[:3],
             over=("gpu-arch-missing", "compiler-unsupported", "gpu-not-visible", "not-environment")
             if stop.sure > 0.75
             else (),

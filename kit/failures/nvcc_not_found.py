@@ -32,7 +32,7 @@ from collections.abc import Iterator
 from typing import Optional
 
 from kit.facts import Attempt, Facts
-from kit.failures import _told_build
+from kit.failures import _told_build, _told_prose
 from kit.failures._installing import cause, wheel_of
 from kit.findings import Finding, Fix
 from kit.published import replacement
@@ -92,6 +92,11 @@ def _building(report: Report, at: int) -> bool:
 
 
 def told(report: Report) -> Iterator[Told]:
+    plain = _told_prose.said(report, "nvcc-not-found")
+    if plain is not None:
+        name, package = _told_build.called(report), _told_build.package(report)
+        story = f"There is no CUDA toolkit to build {name} with. That is what the text speaks of."
+        yield Told(plain[0], package or "cuda-toolkit", story, (plain[1],), (_toolkit(_cuda(report)),))
     found = next(_told_build.stopped(report, "nvcc-not-found"), None)
     name, package = _told_build.called(report), _told_build.package(report)
     if found is None:
@@ -154,6 +159,19 @@ def _without(report: Report, name: str, package: Optional[str]) -> Iterator[Told
                 (asked,),
                 (_toolkit(_cuda(report)), *_told_build.prebuilt(report)),
                 over=("compiler-unsupported", "not-environment"),
+            )
+            return
+    if report.has("not nonetype") and report.has("_join_cuda_home", "cpp_extension", "cuda_home"):
+        joined = report.hit(r"expected str, bytes or os\.PathLike object, not NoneType")
+        if joined is not None:
+            yield Told(
+                0.85,
+                package or "cuda-toolkit",
+                f"There is no CUDA toolkit to build {name} with. torch puts the path of its headers together from "
+                "CUDA_HOME, which is not set and not found.",
+                (joined,),
+                (_toolkit(_cuda(report)), *_told_build.prebuilt(report)),
+                over=("not-environment",),
             )
             return
     if report.has("'nonetype' and 'str'") and report.has("nvcc", "cuda_dir", "cuda_home"):

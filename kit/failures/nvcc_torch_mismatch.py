@@ -32,7 +32,7 @@ from collections.abc import Iterator
 from typing import Optional
 
 from kit.facts import Attempt, Facts
-from kit.failures import _told_build
+from kit.failures import _told_build, _told_prose
 from kit.failures._installing import cause, wheel_of
 from kit.findings import Finding, Fix
 from kit.published import replacement
@@ -82,6 +82,11 @@ def _fixes(nvcc: str, torch: Optional[str]) -> Iterator[Fix]:
 
 
 def told(report: Report) -> Iterator[Told]:
+    plain = _told_prose.said(report, "nvcc-torch-mismatch")
+    if plain is not None:
+        name, package = _told_build.called(report), _told_build.package(report)
+        story = f"nvcc is of another CUDA than torch, so that {name} is not built. That is what the text speaks of."
+        yield Told(plain[0], package or "nvcc", story, (plain[1],), tuple(_fixes("", None))[:2])
     for stop, hit in _told_build.stopped(report, "nvcc-torch-mismatch"):
         if stop.kind == "differs" and "minor version mismatch" in hit.line:
             continue

@@ -32,7 +32,7 @@ import re
 from collections.abc import Iterator
 
 from kit.facts import Attempt, Facts
-from kit.failures import _told_build, _told_wheels
+from kit.failures import _told_build, _told_prose, _told_wheels
 from kit.failures._installing import cause, compiled, tried, wheels_for
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
@@ -97,6 +97,9 @@ def _fixes(name: str, pythons: tuple[str, ...], package: str, facts: Facts) -> I
 
 
 def told(report: Report) -> Iterator[Told]:
+    plain = _told_prose.said(report, "python-unsupported")
+    if plain is not None:
+        yield _code(plain[0], plain[1], report)
     found = _told_wheels.verdict(report, "python-unsupported")
     if found is not None:
         name, here = found.package or "the package", python_minor(report.facts)

@@ -31,7 +31,7 @@ import re
 from collections.abc import Iterator
 
 from kit.facts import Attempt, Facts
-from kit.failures import _compiled, _stops, _told_wheels
+from kit.failures import _compiled, _stops, _told, _told_prose, _told_wheels
 from kit.failures._installing import ONLY, cause, compiled, tried, wheel_of
 from kit.failures._pages import is_pygs, of_torch
 from kit.failures._place import Place
@@ -92,15 +92,30 @@ _TAKEN = (
 )
 _WAITING = (
     r"Building wheels? for (?P<package>[\w.-]+) \((?:setup\.py|pyproject\.toml)\)[^\n]*|"
-    r"Failed (?:building wheel for|to build) '?(?P<failed>[\w.-]+)"
+    r"(?:Failed (?:building wheel for|to build)|Could not build wheels for) '?(?P<failed>[\w.-]+)"
 )
 
 
 def told(report: Report) -> Iterator[Told]:
-    if not report.has(".tar.gz", "building wheel", "failed to build"):
+    plain = _told_prose.said(report, "sdist-preferred")
+    if plain is not None and (
+        _told.asking(report) or report.has("pyg", "torch_geometric", "torch-geom", "whl", "sdist")
+    ):
+        name = _told.asking(report) or "the extension"
+        known = wheel_of(name, report.facts)
+        why = f"Install the {name} that the page of this torch and build lists, pinned, with --only-binary=:all:"
+        yield Told(
+            plain[0],
+            _told.asking(report),
+            f"pip compiles {name} instead of taking a wheel. A wheel is there in seconds; what takes hours "
+            "is a build from source, as no page was given, or one that lists no wheel for this torch.",
+            (plain[1],),
+            (known or Fix("install-matching-wheel", why),),
+        )
+    if not report.has(".tar.gz", "building wheel", "failed to build", "not build wheels"):
         return
     taken = report.hit(_TAKEN)
-    waiting = report.hit(_WAITING) if report.has("building wheel", "failed to build") else None
+    waiting = report.hit(_WAITING) if report.has("building wheel", "failed to build", "not build wheels") else None
     if taken is None and (waiting is None or not _of_torchs(_named(waiting))):
         return
     hit = taken or waiting

@@ -13,7 +13,7 @@ The import path is searched as Python does it, without importing.  A finding is 
 resolves outside of its own distribution while that is installed, a namespace folder that no distribution owns, or
 a file in front of the standard library with the name of one of its modules.  In text: ``(unknown location)``, ``'x'
 is not a package``, a file of the user's own that is called like what it imports, or a traceback that leads into a
-source checkout whose compiled files are not there.
+source checkout whose compiled files are not there, or a person's word that it works in another folder.
 
 Example
 -------
@@ -33,11 +33,12 @@ Only packages around torch and the standard library are looked at.  An editable 
 import dataclasses
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Optional
 
-from kit.facts import Facts, Module
+from kit.facts import Facts, Module, normalise
 from kit.failures._place import Place
-from kit.failures._told_python import Gone, building, code, gone, hits, notebook
+from kit.failures._told_python import USUAL, Gone, code, gone, hit, hits, notebook
 from kit.findings import Cost, Finding, Fix
 from kit.recorded import recorded
 from kit.report import Hit, Report, Told
@@ -116,7 +117,7 @@ _SAID = (
         r"loaded the .{0,3}torch/_C.{0,3} folder\s+of the PyTorch repository",
         0.97,
     ),
-    (("from its source directory",), r"you should not try to import \w+ from\s+its source directory", 0.6),
+    (("its source directory",), r"you should not try to import \w+ from\s+its source directory", 0.6),
     (("is not a package",), r"; '?[\w.]+'? is not a package", 0.93),
 )
 # What every torch has: where one of these is not found, it is no torch that was imported.
@@ -134,8 +135,22 @@ _CLONED = (
     r"gsplat|scipy|"
     r"fairseq|deepspeed|torchsparse|nvdiffrast|kaolin|sageattention)"
 )
-_INSIDE = r"File \"?(?P<path>(?!\S*(?:-packages|\.egg))(?:[^\"\n]*[/\\])?(?P<name>" + _CLONED + r")[/\\][^\"\n]*\.py)"
-_COMPILED = re.compile(r"(?:^|\.)(?:_C|_ext|_cuda|_cpu|\w*_(?:cpu|cuda|ext|backend|C)|_version\w*|ops|lib\w*)$")
+_INSIDE = (
+    r"(?:File \"?|^[ \t>]{0,8}(?=[/~.\w]))(?P<path>(?!\S*(?:-packages|\.egg))(?:[^\"\n]{0,300}[/\\])?(?P<name>"
+    + _CLONED
+    + r")[/\\][^\"\n]{0,200}\.py)(?=[\":]| in |$|\()"
+)
+_OUTSIDE = (
+    r"\b(?:works?|worked|fine|succeeds?|no (?:error|problem)s?|can import)\b[^\n]{0,60}\b(?:outside|out of|another|"
+    r"different|other) (?:of )?(?:the |this |that |its |my )?(?:\w+ )?(?:repo|source|clone|checkout|director|"
+    r"folder|dir\b)|"
+    r"\b(?:out of|outside(?: of)?|another|different|cd \.\.)[^\n]{0,40}\b(?:repo\w*|source|clone\w*|checkout|"
+    r"directory|folder|"
+    r"dir|cd \.\.)?[^\n]{0,60}\bworks?\b|\bcd out of\b[^\n]{0,80}"
+)
+# How the first releases of PyG's packages called their compiled parts, which stood in the package.
+_FIRST = re.compile(r"torch_(?:scatter|sparse|cluster|spline_conv)\.\w+_cpu$")
+_COMPILED = re.compile(r"(?:^|\.)(?:_C|_ext|_cuda|_cpu|\w*_(?:cpu|cuda|ext|backend|C)|_version\w*|ops|lib\w*)$", re.I)
 
 
 def told(report: Report) -> Iterator[Told]:
@@ -171,7 +186,7 @@ def told(report: Report) -> Iterator[Told]:
             code("Rename or move the folder or file, delete its __pycache__, or start Python in another folder"),
             Fix("fix-loader-path", "Or take the folder that holds it out of PYTHONPATH and sys.path"),
         ),
-        over=("module-moved", "apex-amp-removed", "torch-broken") if confidence > 0.8 else (),
+        over=("module-moved", "apex-amp-removed", "torch-broken", "not-environment") if confidence > 0.8 else (),
     )
 
 
@@ -183,18 +198,34 @@ def _hidden(report: Report, one: Gone) -> Optional[tuple[float, str]]:
         nested = "." in one.module
         # A package whose own modules became plain folders was partly removed or overwritten.
         return (0.5 if nested else 0.6 if one.top == "torch" else 0.93), one.top
-    if not one.module and one.name == "amp" and report.has("apex"):
+    if ((not one.module and one.name == "amp") or one.path == "amp") and report.has("apex"):
         return 0.5, "apex"  # Python 3.6 does not say where it looked
+    if (
+        one.own
+        and one.name
+        and one.top in USUAL
+        and re.search(rf"[/\\]{one.top}(?:\.py|[/\\]__init__\.py)$", one.where)
+    ):
+        return 0.88, one.top
     own = not re.search(r"(?:site|dist)-packages", one.by)
+    around = rf"(?:^|[/\\]){re.escape(one.top)}[/\\]"
+    if (
+        one.top in USUAL
+        and "." in one.module
+        and own
+        and re.search(around, one.by)
+        and not _COMPILED.search(one.path)
+    ):
+        return 0.72, one.top
     if one.circular:
         named = re.search(r"(?:^|[/\\])" + re.escape(one.top) + r"(?:\.py$|[/\\])", one.by)
         if (named and own) or re.search(_own_file(one.top), report.text):
             return 0.92, one.top
-        return (0.3 if notebook(report) else 0.5), one.top
+        return (0.3 if notebook(report) or not own else 0.55), one.top
     if one.attribute and one.module in ("torch", "numpy", "networkx") and one.name in _ALWAYS:
-        return 0.6, one.module
+        return (0.42 if notebook(report) else 0.6), one.module
     if one.attribute and one.module == "apex":
-        return 0.45, "apex"
+        return 0.55, "apex"
     if one.module.startswith("apex.") and not one.name and not re.search(r"-packages", one.by):
         return 0.35, "apex"
     return None
@@ -207,28 +238,50 @@ def _own_file(name: str) -> str:
 
 def _checkout(report: Report) -> Optional[tuple[float, str, tuple[Hit, ...]]]:
     """A traceback that leads into the source checkout of a package whose compiled part it does not find there."""
-    if building(report) or not report.has(
-        "no module named", "'origin'", "cannot import name", "could not find module"
+    if not report.has("no module", "'origin'", "cannot import", "could not find module"):
+        return None
+    if report.has(
+        "subprocess-exited", "building wheel", "pip-install-", "pip-req-build", "metadata-generation-failed"
     ):
         return None
+    outside = report.hit(_OUTSIDE) if report.has("outside", "out of", "another", "different", "cd ..") else None
+    if outside is not None and gone(report):
+        one = gone(report)[0]
+        return 0.88, one.top, (*hits(report, one), outside)
+    for one in gone(report):
+        if one.attribute or "." not in one.module or "-packages" in one.by:
+            continue
+        clone = re.search(rf"(?:^|[/\\])([\w.-]{{1,80}})[/\\]{re.escape(one.top)}[/\\]", one.by)
+        if clone and normalise(clone.group(1)).startswith(normalise(one.top)) and not _COMPILED.search(one.path):
+            return 0.45, one.top, hits(report, one)  # a clone whose compiled or generated modules it lacks
     absent = [one for one in gone(report) if _COMPILED.search(one.path) and not one.attribute]
     lines = [hits(report, one) for one in absent]
-    named = report.hit(r"'NoneType' object has no attribute 'origin'|Could not find module '_\w+'")
+    if report.has("sys.path", "pythonpath"):
+        for one in {one.top: one for one in reversed(absent[:20]) if one.top}.values():
+            folder_of = rf"[/\\\"'=:]{re.escape(one.top)}(?:-\w+)?(?=[/\\\"':]|$)"
+            path = report.hit(rf"(?:sys\.path|PYTHONPATH)[^\n]{{0,200}}{folder_of}[^\n]{{0,200}}")
+            if path is not None:
+                return 0.87, one.top, (hit(report, one.at), path)
+    told_so = report.has("'origin'", "could not find module")
+    named = (
+        report.hit(r"'NoneType' object has no attribute 'origin'|Could not find module '_\w+'") if told_so else None
+    )
     if named is not None:
         lines.append((named,))
     if not lines:
         return None
-    inside = (
-        r"File \"?(?P<path>(?!\S*(?:-packages|\.egg))(?:[^\"\n]*[/\\])?(?P<name>" + _CLONED + r")[/\\][^\"\n]*\.py)"
-    )
-    for frame in report.hits(inside):
+    bare = next((one for one in absent if not one.by and (one.path == "._C" or _FIRST.match(one.module))), None)
+    if bare is not None:
+        return 0.42, bare.top, hits(report, bare)
+    for frame in islice(report.hits(_INSIDE), 60):
         folder = re.split(r"[/\\]", frame["path"])
         around = "/".join(folder[:-2])
         twice = not around or bool(re.search(r"scatter|sparse|cluster|spline|torch|main|master|src", around))
-        asked = {one.top for one in absent} | (
-            {frame["name"]} if named or "_C" in {one.module for one in absent} else set()
-        )
-        if frame["name"] in asked:
+        whose = {one.top for one in absent} | ({frame["name"]} if named else set())
+        # Its compiled part: _C, or what is called like it; older Pythons do not say of what.
+        inner = any(one.module in ("", "_C") or one.module.startswith(frame["name"]) for one in absent)
+        if frame["name"] in whose or inner:
+            twice = twice or normalise(folder[-2]) in [normalise(part) for part in folder[:-2]]
             return (0.9 if twice or named else 0.75), frame["name"], (*lines[0][:1], frame)
     return None
 

@@ -36,7 +36,7 @@ from collections.abc import Iterator
 
 from kit.causes import cause_in_torch
 from kit.facts import Facts, Probe
-from kit.failures import _told
+from kit.failures import _told, _told_prose
 from kit.failures._loading import lacks, outcome
 from kit.failures._place import Place
 from kit.findings import Cost, Finding, Fix
@@ -128,7 +128,10 @@ def _reinstall(facts: Facts) -> Fix:
 
 
 def told(report: Report) -> Iterator[Told]:
-    found = [*_by_windows(report), *_by_symbol(report), *_by_library(report)]
+    plain = _told_prose.said(report, "torch-broken")
+    if plain is not None:
+        yield _damaged(report, plain[0], plain[1], "Importing it fails, by what the text says.")
+    found = [*_by_windows(report), *_by_symbol(report), *_by_library(report), *_unnamed(report)]
     yield from found[:1] or _said(report)
 
 
@@ -159,6 +162,14 @@ def _by_windows(report: Report) -> Iterator[Told]:
             f"needs is not there."
         )
         yield _damaged(report, confidence, lack.hit, says)
+
+
+def _unnamed(report: Report) -> Iterator[Told]:
+    """Windows' words alone: they name no file, and torch is what most people load first."""
+    for lack in _told.dlls(report):
+        if lack.package is None and lack.what in ("126", "127", "1114", "182") and _told.asking(report) is None:
+            yield _damaged(report, 0.42, lack.hit, "Windows refuses a DLL, and the text does not name it.")
+            return
 
 
 def _by_symbol(report: Report) -> Iterator[Told]:

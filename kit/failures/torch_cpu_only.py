@@ -31,7 +31,7 @@ from collections.abc import Iterator
 from typing import Optional
 
 from kit.facts import Facts
-from kit.failures import _told
+from kit.failures import _told, _told_prose
 from kit.findings import Finding
 from kit.published import torch_fix
 from kit.recorded import recorded
@@ -87,9 +87,19 @@ _NONE = (
     r"|fp16 (?:half|mixed) precision[^\n]{0,80}(?:cuda|gpu)|doesn't have nccl built in"
     r"|torch\.version\.cuda\W{1,8}none"
 )
+# Build code takes torch.version.cuda apart, which is None in a build for the CPU.
+_NO_CUDA_VERSION = (
+    r"torch\.version\.cuda[^\n]*\n(?:[^\n]{0,200}\n){0,8}?[^\n]{0,40}(?:'NoneType' object|expected string or bytes|"
+    r"must be (?:a |real )?(?:str|number)|InvalidVersion|argument must be a string)"
+    r"|(?:torch_binary_major|check_cuda_torch_binary_vs_bare_metal)[^\n]*\n(?:[^\n]{0,200}\n){0,8}?"
+    r"[^\n]{0,40}'NoneType' object has no attribute 'split'"
+)
 
 
 def told(report: Report) -> Iterator[Told]:
+    plain = _told_prose.said(report, "torch-cpu-only")
+    if plain is not None and not report.cuda_available:
+        yield _built(report, 0.8 if report.has("is_available") else plain[0], [plain[1]])
     if not report.has("cuda", "gpu", "nccl", "dummy base class"):
         return
     cpu = _told.cpu_torch(report)
@@ -119,6 +129,11 @@ def _says(report: Report, cpu: Optional[Hit]) -> Iterator[Told]:
         hit = report.hit(_NONE)
         if hit and not mac:
             yield _built(report, _without(report, hit, cpu), [hit, *([cpu] if cpu else [])])
+            return
+    if report.has("torch.version.cuda", "torch_binary_major", "bare_metal"):
+        hit = report.hit(_NO_CUDA_VERSION)
+        if hit and not mac:
+            yield _built(report, 0.93, [hit, *([cpu] if cpu else [])])
             return
     if report.has("deserialize object on a cuda device"):
         hit = report.hit(r"deserialize object on a cuda device")
@@ -153,6 +168,9 @@ def _stated(report: Report, cpu: Hit) -> Iterator[Told]:
         if _told.judged_library(lack, report) == "torch-cpu-only":
             yield _built(report, 0.75, [cpu, lack.hit])
             return
+    if not report.errors and _told.gpu_named(report)[0] and not _told.macos(report):
+        yield _built(report, 0.5, [cpu])  # a GPU, a build for the CPU, and nothing else that fails
+        return
     if report.has("(you have") and "(you have" in cpu.line.lower():
         yield _built(report, 0.93, [cpu])
 

@@ -53,7 +53,7 @@ INSTEAD = "Upgrading everything at once tends to move the conflict to another pa
 # words, pattern with the package as `name`, confidence, whether torch is what has to move
 _SAID = (
     (
-        ("for a normal functioning of this module",),
+        ("for a normal functioning",),
         r"(?<!\S)(?P<name>[A-Za-z][\w-]{0,60})(?:[<>=!~]\S{0,100})? is required for a normal functioning",
         0.95,
         "",
@@ -118,6 +118,15 @@ _SAID = (
         0.6,
         "weights",
     ),
+    (("rope_scaling",), r"rope_scaling`? must be a dictionary[^\n]*", 0.9, "transformers"),
+    (
+        ("'distutils' has no attribute", "_distutils' has no attribute"),
+        r"module '(?:setuptools\.)?_?distutils' has no attribute 'version'",
+        0.92,
+        "setuptools",
+    ),
+    (("'tensorflow' has no attribute 'io",), r"module 'tensorflow' has no attribute 'io\b", 0.85, "tensorboard"),
+    (("only supports openssl",), r"urllib3 v2[.\d]* only supports OpenSSL[^\n]*", 0.9, "urllib3"),
     (
         ("this example requires a", "requires a source install"),
         r"This example requires a (?:source install|minimum version)[^\n]*",
@@ -144,12 +153,45 @@ _SAID = (
         "",
     ),
     (("returned stft", "return_complex parameter"), r"stft requires the return_complex parameter be given", 0.6, ""),
+    (
+        ("unable to avoid copy while creating",),
+        r"Unable to avoid copy while creating an array as requested",
+        0.72,
+        "numpy",
+    ),
+    (
+        ("requires pytorch", "requires torch", "require pytorch", "require torch", "needs pytorch", "needs torch"),
+        r"(?P<name>(?!apex\b)\b[\w-]{2,40})(?: [\w.]{1,40})?(?![^\n]{0,200}but you) (?:requires?|needs) (?:at "
+        r"least )?(?:a )?(?:py)?torch\s?(?:version)?"
+        r"\s?[>=<~!]*\s?v?\d[^\n]*",
+        0.55,
+        "torch",
+    ),
+    (
+        (
+            "but found",
+            "but have",
+            "but got",
+            "but is",
+            "but the installed",
+            "but installed",
+            "but version",
+            "but you have",
+        ),
+        r"^(?![^\n]*(?:GLIBC|driver|gcc|nvcc|compute capability|shape|tensor|dimension|argument|dtype|expected "
+        r"scalar))"
+        r"[^\n]{0,200}\b(?:requires?|needs?|required)\b[^\n]{0,80}\d+\.\d+[^\n]{0,60}\bbut\b (?:found|have|got|"
+        r"is|the installed|installed|version)\b[^\n]{0,40}\d+\.\d+",
+        0.55,
+        "",
+    ),
     (("a module 'keras", "please install the backwards-compatible"), r"backwards-compatible tf-keras", 0.9, "keras"),
 )
+_NAMED = ("protobuf", "keras", "transformers", "torch", "setuptools", "tensorboard", "urllib3")
 _RESOLVER = (
-    r"^[^\w\n]*(?:ERROR: )?(?P<name>[A-Za-z][\w.-]{0,60}) [\w.+!]{1,40} (?:requires|has requirement) "
-    r"(?P<want>[\w.-]{1,60})[^\n]{0,80}, "
-    r"but you(?: have|'ll have) (?P<there>[\w.-]{1,60}) (?P<version>[\w.+!]{1,40})(?: which is incompatible)?"
+    r"(?<![\w.-])(?P<name>[A-Za-z][\w.-]{0,60}) v?\d[\w.+!]{0,40}\s(?:requires|has\srequirement)\s"
+    r"(?P<want>[\w.-]{1,60})[^\n]{0,80},\s"
+    r"but\syou(?:\shave|'ll\shave)\s(?P<there>[\w.-]{1,60})\s(?P<version>[\w.+!]{1,40})(?:\swhich\sis\sincompatible)?"
 )
 # Linked against torch: which one they ask for is which one they were compiled for.
 _LINKED = frozenset(
@@ -171,7 +213,14 @@ _SYNTAX = (
 
 def told(report: Report) -> Iterator[Told]:
     best: Optional[Told] = None
-    for found in (*_said(report), *_resolver(report), *_imports(report), *_arguments(report), *_syntax(report)):
+    for found in (
+        *_said(report),
+        *_resolver(report),
+        *_imports(report),
+        *_envelope(report),
+        *_arguments(report),
+        *_syntax(report),
+    ):
         if best is None or found.confidence > best.confidence:
             best = found
     if best is not None:
@@ -180,7 +229,7 @@ def told(report: Report) -> Iterator[Told]:
 
 def _said(report: Report) -> Iterator[Told]:
     for (_, _, confidence, what), said in each(report, _SAID):
-        name = what if what in ("protobuf", "keras", "transformers", "torch") else said.groups.get("name")
+        name = what if what in _NAMED else said.groups.get("name")
         fixes = [version(f"Install the release of {name or 'the package'} that the message asks for")]
         if what == "protobuf":
             fixes = [
@@ -192,6 +241,22 @@ def _said(report: Report) -> Iterator[Told]:
             fixes = [
                 Fix("change-torch", "Install the torch that the message asks for, with all its extensions"),
                 version("Or an older release of the package that asks for it"),
+            ]
+        elif what == "setuptools":
+            fixes = [
+                version(
+                    "Install setuptools 59.5.0, which this torch was made with, or a newer torch with its extensions"
+                )
+            ]
+        elif what == "tensorboard":
+            fixes = [version("Install tensorboard and tensorflow of the same release, or tensorboard alone")]
+        elif what == "urllib3":
+            fixes = [version("Install urllib3 below 2, which works with this OpenSSL")]
+        elif what == "numpy":
+            name = "numpy"
+            fixes = [
+                version("Install NumPy 1 (numpy<2) for as long as the package that makes the array is older"),
+                code("Or, in code of your own, numpy.asarray in place of numpy.array(..., copy=False)"),
             ]
         elif what == "python":
             fixes = [
@@ -216,7 +281,7 @@ def _said(report: Report) -> Iterator[Told]:
 
 
 def _resolver(report: Report) -> Iterator[Told]:
-    if not report.has("but you have", "but you'll have"):
+    if not report.has("but you", "you have"):
         return
     said = report.last(_RESOLVER)
     if said is None:
@@ -290,7 +355,7 @@ def _sure(report: Report, one: Gone) -> "tuple[float, bool]":
         return (0.9 if foreign else 0.75 if row.package in BASES else 0.4), row.package == "torch"
     if row is not None:
         return (0.6 if foreign else 0.35), False
-    if one.top == "triton" and asker == "torch":
+    if one.top == "triton" and asker != "triton":
         return 0.85, False
     if one.top == "torch" and one.attribute:
         return (0.72 if foreign else 0.45), True
@@ -311,6 +376,16 @@ def _through(report: Report) -> str:
     return found["name"] if found is not None else ""
 
 
+def _envelope(report: Report) -> Iterator[Told]:
+    """A lazy import failed, and the text does not say of what."""
+    if report.has("because of the following error") and not gone(report):
+        said = report.last(r"Failed to import (?P<name>\w+)[^\n]*")
+        if said is not None:
+            yield _told(
+                0.3, said["name"], (said,), [version("Install releases that fit; the lines above name the other one")]
+            )
+
+
 def _arguments(report: Report) -> Iterator[Told]:
     """An installed package passes another one what it does not take."""
     if not report.has("unexpected keyword argument", "object has no attribute", "positional argument"):
@@ -328,6 +403,10 @@ def _arguments(report: Report) -> Iterator[Told]:
             "transformers",
             (said,),
             [version("Install the transformers that the model's own code was written for")],
+        )
+    elif by not in ("", "python", "torch", "numpy") and "has no" in said.line and not report.has("nonetype"):
+        yield _told(
+            0.42, by.replace("_", "-"), (said,), [version(f"Install releases of {by} and of what it uses that fit")]
         )
     elif by not in ("", "python", "torch", "numpy") and "unexpected keyword" in said.line:
         yield _told(

@@ -31,7 +31,7 @@ import re
 from collections.abc import Iterator
 
 from kit.facts import Attempt, Facts
-from kit.failures import _compiled, _told_wheels
+from kit.failures import _compiled, _told, _told_prose, _told_wheels
 from kit.failures._installing import cause, compiled, tried, wheel_of
 from kit.failures._place import Place
 from kit.findings import Finding, Fix
@@ -92,6 +92,16 @@ def _fixes(name: str, facts: Facts) -> Iterator[Fix]:
 
 
 def told(report: Report) -> Iterator[Told]:
+    plain = _told_prose.said(report, "wheel-not-published")
+    if plain is not None:
+        name = _told.named(report) or ("torch" if report.has("torch") else "the package")
+        yield Told(
+            plain[0],
+            None if name == "the package" else name,
+            f"No wheel of {name} fits this environment. That is what is asked for; nothing here is broken.",
+            (plain[1],),
+            _wanted(name, report) if plain[0] < 0.3 else _advice(name, False, report),
+        )
     found = _told_wheels.verdict(report, "wheel-not-published")
     if found is not None:
         name = found.package or "the package"
@@ -101,8 +111,27 @@ def told(report: Report) -> Iterator[Told]:
         )
         story = f"{found.why[0].upper()}{found.why[1:]}; nothing that is installed here is broken."
         fixes = _advice(name, damaged, report)
-        yield Told(found.sure, found.package or None, f"{title}. {story}", (found.hit,), fixes)
-    if report.has("cannot find dgl", "cannot find graphbolt"):
+        over = ("not-environment",) if found.sure > 0.75 and report.has("precompiled wheel not found") else ()
+        yield Told(found.sure, found.package or None, f"{title}. {story}", (found.hit,), fixes, over=over)
+    if report.has("working triton installation", "no module named 'triton'") and (
+        _told.windows(report) or report.has("windows")
+    ):
+        hit = report.hit(r"cannot find a working triton installation[^\n]*|no module named 'triton'[^\n]*")
+        if report.has("triton is not available", "just a warning"):
+            hit = None
+        if hit is not None:
+            yield Told(
+                0.6,
+                "triton",
+                "There is no wheel of triton for Windows from its makers. torch.compile needs it to make kernels for "
+                "the GPU; all else works without.",
+                (hit,),
+                (
+                    Fix("use-replacement", "Leave torch.compile out (TORCHDYNAMO_DISABLE=1): everything else works"),
+                    Fix("change-package-version", "Or install triton-windows in the release that fits this torch"),
+                ),
+            )
+    if report.has("cannot find dgl", "cannot find graphbolt") and not report.has("undefined symbol"):
         hit = report.hit(r"Cannot find (?:DGL|Graphbolt)[^\n]{0,40} library[^\n]*")
         if hit is not None:
             yield Told(
@@ -117,6 +146,12 @@ def told(report: Report) -> Iterator[Told]:
                 ),
                 over=("extension-torch-mismatch", "library-not-found", "torch-broken"),
             )
+
+
+def _wanted(name: str, report: Report) -> tuple[Fix, ...]:
+    """What to try where nothing is known but that an installation failed."""
+    why = f"Install the {name} that was built for this torch, its build and this Python, with --only-binary=:all:"
+    return (wheel_of(name, report.facts) or Fix("install-matching-wheel", why), *_advice(name, False, report)[:2])
 
 
 def _advice(name: str, damaged: bool, report: Report) -> tuple[Fix, ...]:
@@ -139,12 +174,23 @@ def _advice(name: str, damaged: bool, report: Report) -> tuple[Fix, ...]:
         ours = replacement(name, facts)
         moved = Fix("change-torch", f"Install a torch for which a page lists {name}, with its companions")
         build = Fix("rebuild-extension", f"Compile {name} against this torch, without build isolation")
+        if wheel is None and report.has(
+            "packagesnotfound", "not available from current channels", "resolvepackagenotf"
+        ):
+            why = f"Install {name} with the pip of that environment, from the page of its torch and build"
+            wheel = Fix("install-matching-wheel", why)
         wanted = [wheel, ours, moved, build] if not _alone(report) else [build, ours, moved]
         return tuple(fix for fix in wanted if fix is not None)[:3]
     if name in ("torch", "torchvision", "torchaudio"):
         return (
             Fix("change-torch", f"Install a release of {name} that is published for this Python and platform"),
             Fix("change-package-version", "Loosen the pin: the list behind 'from versions' holds what would fit"),
+        )
+    if name in _told.FROM_SOURCE or name in ("flash-attn", "causal-conv1d", "mamba-ssm"):
+        return (
+            Fix("rebuild-extension", f"Compile {name} against this torch, without isolation, with its CUDA's nvcc"),
+            Fix("install-matching-wheel", f"Or take a wheel of {name} for this torch and Python, where one exists"),
+            Fix("change-torch", f"Or install a torch for which there is a wheel of {name}"),
         )
     return (
         Fix("change-package-version", f"Install a release of {name} that is published for this torch and platform"),

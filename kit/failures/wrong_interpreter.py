@@ -35,7 +35,7 @@ from typing import Optional
 
 from kit.facts import Facts, Kernel, OtherPython, normalise
 from kit.failures._place import Place
-from kit.failures._told_python import building, each, gone, hit, hits, notebook, put, typed
+from kit.failures._told_python import MISNAMED, building, each, gone, hit, hits, notebook, put, typed
 from kit.findings import Cost, Finding, Fix
 from kit.published import python_minor
 from kit.recorded import recorded
@@ -127,6 +127,16 @@ _OTHER_PYTHON = (
         0.75,
     ),
     (("pyinit_",), r"does not define module export function \(?PyInit_\w+", 0.6),
+    (
+        ("pip show", "pip list", "conda list"),
+        r"(?:pip3?|conda) (?:show|list)[^\n]{0,60}\bbut\b[^\n]{0,60}(?:version|import|not found|no module)[^\n]*",
+        0.5,
+    ),
+    (
+        ("could not be resolved", "reportmissingimports"),
+        r"Import [\"'\w.]+ could not be resolved[^\n]*|reportMissing(?:Module)?(?:Imports|Source)",
+        0.8,
+    ),
     (("bad magic number",), r"bad magic number in '\w+'", 0.55),
 )
 _PLACES = (
@@ -154,11 +164,17 @@ def told(report: Report) -> Iterator[Told]:
     for (_, _, confidence), said in each(report, _OTHER_PYTHON):
         yield _told(confidence, None, (said,), "A file of another Python version is loaded by the one that runs")
         return
-    if not report.has("no module named") or building(report):
+    other = _of_another(report)
+    if other is not None:
+        yield _told(
+            0.88, None, other, "Compiled files of another Python version are on the path of the one that runs"
+        )
+        return
+    if not report.has("no module") or building(report):
         return
     listed, asked = put(report), typed(report)
     for one in gone(report):
-        if one.name or one.attribute or "." in one.module or one.by.endswith("setup.py"):
+        if one.name or one.attribute or "." in one.module or one.by.endswith("setup.py") or one.module in MISNAMED:
             continue
         names = {normalise(one.module), *_CALLED.get(one.module, ())}
         here = next((name for name in names if name in listed), None)
@@ -180,8 +196,31 @@ def told(report: Report) -> Iterator[Told]:
             confidence, lines = 0.45, hits(report, one)
         else:
             continue
+        if one.module in ("torch", "numpy", "packaging", "wheel") and not one.by and _installing(report):
+            confidence = min(confidence, 0.3)  # the build of what is being installed does not see it
         yield _told(confidence, one.module.replace("_", "-"), lines, f"{one.module} is not in the Python that runs")
         return
+
+
+def _installing(report: Report) -> bool:
+    """Whether what failed seems to be an installation and not a program."""
+    if report.has("import torch", "import numpy", "python -c", ">>> ", "in <module>"):
+        return False
+    return report.has(
+        "pip install -r", "collecting ", "pip install .", "pip install -e", "pip install git+", "uv sync"
+    ) or (report.has("requirement already satisfied") and report.has("requirements", "install"))
+
+
+def _of_another(report: Report) -> Optional[tuple[Hit, ...]]:
+    """numpy's own account of a Python that finds a numpy of another one."""
+    if not report.has("_multiarray_umath") or not report.has("python version is", "python3.", "cpython-"):
+        return None
+    runs = report.hit(r"Python version is:? (?:Python)?(?P<version>3\.\d+)|\bPython ?(?P<v2>3\.\d+)(?:\.\d+)? from")
+    folder = report.hit(r"python(?P<version>3\.\d+)[/\\](?:site|dist)-packages[/\\]numpy")
+    if runs is None or folder is None:
+        return None
+    here = runs.groups.get("version") or runs.groups.get("v2")
+    return (folder, runs) if folder["version"] != here else None
 
 
 # import name -> names on the package index

@@ -115,9 +115,7 @@ class Report(Record):
         """Whether one of these words, in lower case, stands in a line: much faster than a pattern."""
         threes = self._threes
         return any(
-            word in self._unlike
-            for word in words
-            if len(word) < 3 or (word[:3] in threes and word[-3:] in threes)
+            word in self._unlike for word in words if len(word) < 3 or (word[:3] in threes and word[-3:] in threes)
         )
 
     def hits(self, pattern: str) -> Iterator[Hit]:
