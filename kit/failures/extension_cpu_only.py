@@ -117,6 +117,7 @@ def told(report: Report) -> Iterator[Told]:
         "d without gpu",
         "not built with",
         "wasn't build with",
+        "compiled with cpu_only",
     ):
         yield from _not_compiled(report)
     if report.has(
@@ -140,6 +141,7 @@ def _cpu(report: Report, confidence: float, package: Optional[str], hit: Hit, sa
         f"{package or 'A compiled extension'} was built without CUDA. {says}",
         (hit,),
         tuple(_told.matching(report, package)[:3]),
+        over=("not-environment",) if confidence >= 0.8 else (),
     )
 
 
@@ -151,8 +153,8 @@ _OTHERS = r"torch(?: is| was)? not compiled with cuda|xgboost|lightgbm|tensorflo
 def _not_compiled(report: Report) -> Iterator[Told]:
     # "Torch not compiled with CUDA enabled" is torch's own.
     pattern = r"not (?:been )?(?:compiled|complied|built) with (?:CUDA|GPU)"
-    if report.has("wasn't build", "d without"):
-        pattern += r"|wasn't build with CUDA support|(?:compiled|built) without (?:CUDA|GPU)"
+    if report.has("wasn't build", "d without", "cpu_only"):
+        pattern += r"|wasn't build with CUDA support|(?:compiled|built) without (?:CUDA|GPU)|compiled with CPU_ONLY"
     hit = None
     for found in islice(report.hits(pattern), 50):
         if not re.search(_OTHERS, found.line, re.I):

@@ -160,7 +160,7 @@ _OWN_FILE = r"(?P<file>[\w./\\-]+\.(?:cu|cuh|cpp|h))\b"
 def told(report: Report) -> Iterator[Told]:
     plain = _told_prose.said(report, "gpu-arch-missing")
     if plain is not None:
-        yield _missing(report, plain[0], "torch", [plain[1]], "That is what the text says of it in plain plain.")
+        yield _missing(report, plain[0], "torch", [plain[1]], "That is what the text says of it.")
     found = [*_stated(report), *_range(report), *_refused(report)]
     yield from found[:1] or _no_image(report)
 
@@ -180,7 +180,10 @@ def _missing(report: Report, confidence: float, package: str, hits: "list[Hit]",
         f"{package or 'A compiled extension'} holds no code for this GPU. {says}{gpu}",
         tuple(hits),
         tuple(helps),
-        over=("extension-torch-mismatch",) if confidence > 0.9 else (),
+        over=(
+            *(("extension-torch-mismatch",) if confidence > 0.9 else ()),
+            *(("harmless-warning",) if "no kernel image" in hits[0].line.lower() else ()),
+        ),
     )
 
 

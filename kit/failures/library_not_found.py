@@ -222,16 +222,18 @@ def told(report: Report) -> Iterator[Told]:
 def _lacking(report: Report, lack: "_told.Lack") -> Told:
     library, package = lack.what.rpartition("/")[2], lack.package
     if is_torchs(library):
+        first = _told.fix("change-code-or-data", "Put `import torch` before the import that fails")
+        built = _told.matching(report, package)
+        raised = report.inside(lack.hit)
+        # A package with Python code of its own has imported torch by then.
+        own = raised is not None and any("-packages" in frame.file for frame in raised.frames)
         return Told(
             0.6,
             package,
             f"{library} is torch's own and was not loaded yet. A compiled extension finds torch's libraries "
-            "only in a process that has imported torch.",
+            "only in a process that has imported torch, and only those of the torch that it was built for.",
             (lack.hit,),
-            (
-                _told.fix("change-code-or-data", "Put `import torch` before the import that fails"),
-                *_told.matching(report, package)[:1],
-            ),
+            (*built[:2], first) if own else (first, *built[:1]),
         )
     who = package or "A program"
     return Told(
@@ -267,8 +269,9 @@ def _bring(report: Report, library: str, package: Optional[str]) -> Iterator[Fix
             yield _told.fix("install-toolchain", f"Install the CUDA runtime that brings {library}")
         elif package == "torch":
             what = "cudatoolkit (pytorch-cuda)" if conda else "wheels of NVIDIA's"
-            yield _told.fix("change-package-version", f"Install the {what} that this torch was built with")
-            yield _told.fix("change-torch", "Install torch again together with what it requires")
+            brought = _told.fix("change-package-version", f"Install the {what} that this torch was built with")
+            again = _told.fix("change-torch", "Install torch again together with what it requires")
+            yield from (brought, again) if conda else (again, brought)
         elif package == "bitsandbytes" or (package is None and report.has("bitsandbytes")):
             yield _told.fix("fix-loader-path", f"Let LD_LIBRARY_PATH begin with the folder of torch's own {library}")
             yield _told.fix("change-torch", "Install a torch for the CUDA that bitsandbytes loads")

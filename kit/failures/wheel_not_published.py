@@ -131,8 +131,11 @@ def told(report: Report) -> Iterator[Told]:
                     Fix("change-package-version", "Or install triton-windows in the release that fits this torch"),
                 ),
             )
-    if report.has("cannot find dgl", "cannot find graphbolt") and not report.has("undefined symbol"):
-        hit = report.hit(r"Cannot find (?:DGL|Graphbolt)[^\n]{0,40} library[^\n]*")
+    if report.has("graphbolt", "cannot find dgl") and not report.has("undefined symbol"):
+        hit = report.hit(
+            r"(?:cannot|can't|can not|could not|unable to|failed to) (?:find|load|open)[^\n]{0,30}"
+            r"(?:DGL [^\n]{0,40}library|graphbolt)[^\n]*|no such file[^\n]{0,30}graphbolt_pytorch[^\n]*"
+        )
         if hit is not None:
             yield Told(
                 0.8,
