@@ -162,7 +162,12 @@ BUILT = "pip install --no-build-isolation torch-cluster"
             "headers-missing",
             "Python.h",
         ),
-        (BUILT, building("x.cpp:4:10: fatal error: cuda_runtime.h: No such file or directory"), None, ""),
+        (
+            BUILT,
+            building("x.cpp:4:10: fatal error: cuda_runtime.h: No such file or directory"),
+            "nvcc-not-found",
+            "nvcc",
+        ),
         (BUILT, building("x.cpp:4:10: fatal error: torch/extension.h: No such file or directory"), None, ""),
         (BUILT, building("csrc/x.h:9:20: error: expected ';' before '}' token"), None, ""),
         # compilers
@@ -242,8 +247,13 @@ BUILT = "pip install --no-build-isolation torch-cluster"
             "compiler-unsupported",
             "-std=c++20",
         ),
-        (BUILT, building("  error: [Errno 2] No such file or directory: '/usr/local/cuda/bin/nvcc'"), None, ""),
-        (BUILT, building("OSError: CUDA_HOME environment variable is not set."), None, ""),
+        (
+            BUILT,
+            building("  error: [Errno 2] No such file or directory: '/usr/local/cuda/bin/nvcc'"),
+            "nvcc-not-found",
+            "nvcc",
+        ),
+        (BUILT, building("OSError: CUDA_HOME environment variable is not set."), "nvcc-not-found", "nvcc"),
         (BUILT, building("  error: command '/usr/bin/g++' failed with exit code 1"), None, ""),
         # Python
         (

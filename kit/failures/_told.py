@@ -406,7 +406,8 @@ def matching(report: Report, package: Optional[str]) -> list[Fix]:
         why = f"Compile {package} against the torch that is here: no published wheel fits a vendor's own build"
         return [fix("rebuild-extension", why)]
     older = fix("change-torch", f"Install the torch that {package} was built for")
-    if package in FROM_SOURCE or (package not in LINKED and package != "the extension") or _built_here(report, package):
+    unpublished = package in FROM_SOURCE or (package not in LINKED and package != "the extension")
+    if unpublished or _built_here(report, package):
         return [rebuilt, older]
     if torch is not None and ".dev" in torch.version:
         stable = f"Install a release of torch and the {package} that was built for it: nightly builds have no wheels"
@@ -428,7 +429,8 @@ def _built_here(report: Report, package: str) -> bool:
     torch."""
     if package in (*PYG, "torchvision", "torchaudio", "flash-attn", "xformers"):
         return False
-    return report.has(".egg/", ".egg\\", "/build/lib", "\\build\\lib", "setup.py build", "setup.py develop", "build_ext")
+    places = (".egg/", ".egg\\", "/build/lib", "\\build\\lib")
+    return report.has(*places, "setup.py build", "setup.py develop", "build_ext")
 
 
 def _placed(facts: Facts) -> Facts:
