@@ -1,5 +1,6 @@
 """``%load_ext kit``: the card under a traceback, the magics, completion, the restart, and no trace after it."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -134,6 +135,15 @@ def test_the_verbs(shell, shown, capsys):
     assert not hasattr(shell.run_line_magic("kit", "repair --dry-run"), "state"), "a plan, no receipt"
     shell.run_line_magic("kit", "doctor --help")
     assert "--facts FILE" in capsys.readouterr().out
+
+
+def test_shims_in_this_kernel(shell):
+    shown = str(shell.run_line_magic("kit", "shim enable apex.amp"))
+    assert "apex.amp: switched on" in shown and "torch_scatter:" not in shown
+    assert importlib.util.find_spec("apex") is not None
+    assert "apex.amp: switched on" in str(shell.run_line_magic("kit", "shim list"))
+    shell.run_line_magic("kit", "shim disable apex.amp")
+    assert importlib.util.find_spec("apex") is None
 
 
 def test_pasted_text_below_the_magic(shell):

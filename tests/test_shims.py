@@ -268,25 +268,6 @@ def test_switching_on_imports_no_torch() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", "")
 
 
-def test_the_magic_of_a_notebook() -> None:
-    from IPython.testing.globalipapp import start_ipython
-
-    shell = start_ipython()
-    shell.run_line_magic("load_ext", "kit")
-    try:
-        shown = str(shell.run_line_magic("kit", "shim enable apex.amp"))
-        assert "apex.amp: switched on" in shown and "torch_scatter:" not in shown
-        assert importlib.util.find_spec("apex") is not None
-        assert "apex.amp: switched on" in str(shell.run_line_magic("kit", "shim list"))
-        shell.run_line_magic("kit", "shim disable apex.amp")
-        assert importlib.util.find_spec("apex") is None
-        with pytest.raises(KitError, match="not understood; there are %kit shim list"):
-            shell.run_line_magic("kit", "shim frobnicate")
-    finally:
-        shell.run_line_magic("unload_ext", "kit")
-    assert "kit" not in shell.magics_manager.magics["line"]
-
-
 def test_the_command_line() -> None:
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
