@@ -42,8 +42,11 @@ def eager(src: Tensor) -> bool:
 def pays(src: Tensor, at: Index, columns: int = COLUMNS, sorting: bool = False) -> bool:
     """Is ``src`` a large matrix, of so many columns at least, and the same index for each of them?  To pay for
     ``sorting`` that index there have to be many rows: a few are still in the cache when they are added up."""
-    rows = src.size(at.dim)
-    return eager(src) and _large(src, rows if sorting else src.numel(), at) and src.numel() >= columns * rows
+    rows, elements = src.size(at.dim), src.numel()
+    if not eager(src) or not _large(src, rows if sorting else elements, at) or elements < columns * rows:
+        return False
+    # What a cache holds, added up in it in any order, is not worth the sorting.
+    return not sorting or elements >= 32 * LARGE or at.groups * elements >= LARGE * rows
 
 
 def _large(src: Tensor, elements: int, at: Index) -> bool:
