@@ -88,7 +88,7 @@ _MODULE = re.compile(
 )
 _NAME = re.compile(
     rf"\b(?:cannot|can'?t|can not|could ?n[o']t|unable to) import (?P<said>name:? )?{_Q}(?P<name>\w+){_Q}"
-    rf"(?: from (?P<partly>partially initialized module )?{_Q}(?P<module>\w+(?:\.\w+)*){_Q})?(?P<rest>[^\n]*)",
+    rf"(?: from (?P<partly>partially initialized module )?{_Q}(?P<module>\w+(?:\.\w+)*){_Q})?(?=(?P<rest>[^\n]*))",
     re.I,
 )
 _ATTRIBUTE = re.compile(

@@ -118,8 +118,8 @@ def _says_so(report: Report) -> Iterator[Told]:
     """torch_scatter, torchvision and their like compare both versions when they are imported."""
     if report.has("different cuda", "has cuda version", "(you have"):
         hit = report.hit(
-            r"detected that pytorch and (?P<package>[\w-]+) were compiled with different cuda"
-            r"|pytorch has cuda version[= ][\d.]+ and (?P<other>[\w-]+) has cuda version"
+            r"detected\s+that\s+pytorch\s+and\s+(?P<package>[\w-]+)\s+were\s+compiled\s+with\s+different\s+cuda"
+            r"|pytorch\s+has\s+cuda\s+version[=\s]{1,2}[\d.]+\s+and\s+(?P<other>[\w-]+)\s+has\s+cuda\s+version"
         )
         if hit:
             package = normalise(next(iter(hit.groups.values())))
