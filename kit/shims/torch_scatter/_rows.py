@@ -157,7 +157,7 @@ def extreme(src: Tensor, at: Index, how: str, place: bool) -> Optional[tuple[Ten
         return None
     value, arg = found
     if grad and arg is not None:
-        value = _Chosen.apply(matrix, value.view(at.groups, -1), arg.view(at.groups, -1))
+        value = Chosen.apply(matrix, value.view(at.groups, -1), arg.view(at.groups, -1))
     return _as_src(value, src, at), None if arg is None else _as_src(arg, src, at)
 
 
@@ -266,7 +266,7 @@ def _reduced(vector: Tensor, at: Index, how: str) -> Tensor:
     return start.scatter_reduce_(0, at.line, vector, how)
 
 
-class _Chosen(torch.autograd.Function):
+class Chosen(torch.autograd.Function):
     """Values whose places are known: each gets the gradient."""
 
     @staticmethod
@@ -283,7 +283,7 @@ class _Chosen(torch.autograd.Function):
 
 def _put(grad: Tensor, arg: Tensor, rows: int) -> Tensor:
     """The gradient at the chosen places of each column, 0 elsewhere; one row more is for empty groups."""
-    return grad.new_zeros((rows + 1, grad.size(1))).scatter_(0, arg, grad).narrow(0, 0, rows)
+    return grad.new_zeros((rows + 1, *grad.shape[1:])).scatter_(0, arg, grad).narrow(0, 0, rows)
 
 
 class _Compared(torch.autograd.Function):
@@ -302,7 +302,7 @@ class _Compared(torch.autograd.Function):
         if int(hit.sum()) == empty.size(0) - int(empty.sum()):  # no two are equal
             return torch.where(hit, grad.index_select(0, ctx.at.line), 0), None, None, None
         arg = first(hit, ctx.at)
-        return _put(grad.unsqueeze(1), arg.unsqueeze(1), vector.size(0)).view(-1), None, None, None
+        return _put(grad, arg, vector.size(0)), None, None, None
 
 
 # --- gathering ------------------------------------------------------------------------------------

@@ -68,19 +68,4 @@ def extreme(src: Tensor, at: Index, how: str, place: bool) -> Optional[tuple[Ten
     arg = _rows.first(values == best.index_select(0, at.line), at)
     if not at.filled:
         best.masked_fill_(arg == src.size(0), 0)
-    return (_Chosen.apply(src, best, arg) if grad else best), arg
-
-
-class _Chosen(torch.autograd.Function):
-    """Values whose places are known: each gets the gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, src: Tensor, value: Tensor, arg: Tensor) -> Tensor:
-        ctx.save_for_backward(arg)
-        ctx.length = src.size(0)
-        return value.view_as(value)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        (arg,) = ctx.saved_tensors
-        return grad.new_zeros(ctx.length + 1).scatter_(0, arg, grad).narrow(0, 0, ctx.length), None, None
+    return (_rows.Chosen.apply(src, best, arg) if grad else best), arg
