@@ -23,9 +23,11 @@ def read(
         if module is None:
             continue
         # The module's own dictionary, not getattr: a lazy module would import something.
-        said = getattr(module, "__dict__", {}).get("__version__")
-        folder = os.path.dirname(getattr(module, "__dict__", {}).get("__file__") or "")
-        gone = [f for f in replaced if folder and f.startswith(folder + os.sep)]
+        own = getattr(module, "__dict__", {})
+        said, file = own.get("__version__"), own.get("__file__") or ""
+        # Of a package, what lies in its folder; of a module that is one file, that file, not its neighbours.
+        within = os.path.dirname(file) + os.sep if os.path.basename(file).startswith("__init__.") else file
+        gone = [f for f in replaced if file and f.startswith(within)]
         found.append(
             {
                 "name": name,
