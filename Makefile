@@ -5,13 +5,14 @@ LAB = $(PYTHON) -m kit.lab
 OPTIONS = $(if $(filter no,$(SCATTER)),--no-scatter)
 LAB_OPTIONS = $(if $(filter no,$(BROWSER)),--no-browser) $(if $(PORT),--port $(PORT))
 
-.PHONY: help lab scatter test bench lint clean python
+.PHONY: help lab scatter test image bench lint clean python
 
 help:
 	@echo "make lab     make .venv where it is missing, then open JupyterLab on notebooks/00_start_here.ipynb"
 	@echo "             BROWSER=no: print the address, open no browser. PORT=9999. SCATTER=no: without torch-scatter."
 	@echo "make scatter the same environment, with torch-scatter compiled where the kit's own stands in for it"
 	@echo "make test    the same and a Chromium, then everything: pytest, a real JupyterLab, nbval, papermill"
+	@echo "make image   build the images that kit recipe writes; needs root, buildah and debootstrap, and ten minutes"
 	@echo "make bench   run the benchmarks in tests/"
 	@echo "make lint    ruff and mypy"
 	@echo "make clean   remove .venv (compiled wheels stay in the user's cache)"
@@ -25,6 +26,9 @@ scatter: python
 
 test: python
 	@$(LAB) test $(OPTIONS)
+
+image: python
+	@$(LAB) image $(OPTIONS)
 
 bench: python
 	@$(LAB) bench $(OPTIONS)

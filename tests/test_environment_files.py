@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from kit.recipes import writing
 
 tomllib = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")  # tomli comes with pytest
 
@@ -122,11 +126,14 @@ def test_one_pin_per_package_within_the_bounds(python):
 
 CONDA_LINES = (ROOT / "environment.yml").read_text(encoding="utf-8").splitlines()
 CONDA: dict[str, Any] = yaml.safe_load("\n".join(CONDA_LINES))
+CONDA_TEXTS = [text for text in CONDA["dependencies"] if isinstance(text, str)]
+# What the package index brings into the conda environment: its own "- pip:" list.
+CONDA_PIP = [Requirement(t) for part in CONDA["dependencies"] if isinstance(part, dict) for t in part["pip"]]
 
 
 def conda_specs() -> dict[str, Any]:
     rattler = pytest.importorskip("rattler")
-    specs = [rattler.MatchSpec(text, strict=True) for text in CONDA["dependencies"]]
+    specs = [rattler.MatchSpec(text, strict=True) for text in CONDA_TEXTS]
     return {spec.name.normalized: spec for spec in specs}
 
 
@@ -141,12 +148,17 @@ def test_every_line_says_what_needs_it(line):
 
 
 def test_conda_has_the_same_packages_with_the_same_bounds():
-    wanted = {r.name: str(r.specifier) for r in [*CORE, *EXTRAS["lab"], *EXTRAS["scatter"]]}
+    extras = [r for name in ("lab", "scatter", "recipes", "nodes") for r in EXTRAS[name]]
+    wanted = {r.name: str(r.specifier) for r in [*CORE, *extras]}
+    from_pip = {r.name: str(r.specifier) for r in CONDA_PIP}
+    assert {name: wanted.pop(name) for name in from_pip} == from_pip
     wanted = {CONDA_NAMES.get(name, name): bound for name, bound in wanted.items()}
     specs = conda_specs()
     assert {name: str(spec.version) for name, spec in specs.items() if name not in CONDA_ONLY} == wanted
     assert set(specs) >= CONDA_ONLY
-    assert len(specs) == len(CONDA["dependencies"]), "a package is listed twice"
+    assert len(specs) == len(CONDA_TEXTS), "a package is listed twice"
+    # Nothing that conda's torch is built with comes from elsewhere.
+    assert not {r.name for r in CONDA_PIP} & {r.name for r in [*CORE, *EXTRAS["lab"], *EXTRAS["scatter"]]}
     assert str(specs["python"].version) == ">=3.10"
 
 
@@ -179,10 +191,35 @@ def variables(word: str) -> dict[str, str]:
     return found
 
 
+def words_of_head() -> list[str]:
+    """The command that wrote the container, from the first line of its Dockerfile."""
+    first = (ROOT / ".devcontainer" / "Dockerfile").read_text(encoding="utf-8").splitlines()[0]
+    return shlex.split(first[len("# Written by: ") :])
+
+
 def place(part: str) -> int:
     """The place of the only instruction that contains this."""
     (index,) = [i for i, (word, rest) in enumerate(DOCKERFILE) if part in f"{word} {rest}"]
     return index
+
+
+def test_it_is_what_kit_recipe_write_makes_byte_for_byte():
+    # To change the container, change what writes it, then run the command of its first line with --force.
+    assert words_of_head()[:4] == ["kit", "recipe", "write", "devcontainer"]
+    parser = argparse.ArgumentParser()
+    writing.add_arguments(parser)
+    arguments = parser.parse_args(words_of_head()[3:])
+    written = writing.write(arguments.kind, writing.asked(arguments), arguments.output)
+    assert written.notes == ()
+    there = {path.name: path.read_bytes() for path in (ROOT / ".devcontainer").iterdir()}
+    assert {name: text.encode() for name, text in written.files.items()} == there
+
+
+def test_its_extras_are_those_of_the_project_and_all_that_a_test_needs():
+    extras = words_of_head()[words_of_head().index("--project") + 1].split(",")
+    assert extras == ["lab", "recipes", "nodes", "test"]
+    assert set(extras) == set(EXTRAS) - {"scatter"}, "scatter is compiled before, against the torch that is there"
+    assert any(run.endswith(f'-e ".[{",".join(extras)}]"') for run in RUNS)
 
 
 def test_python_3_11_lives_in_a_venv_that_comes_first_on_path():
@@ -221,7 +258,8 @@ def test_the_toolkit_has_the_cuda_of_torch():
 
 
 def test_the_build_cannot_silently_make_an_extension_without_cuda():
-    scatter = next(run for run in RUNS if run.endswith(" torch-scatter"))
+    scatter = next(run for run in RUNS if "--no-binary=torch-scatter" in run)
+    assert scatter.endswith(" torch-scatter==2.1.2")
     for option in (
         "--no-build-isolation",
         "--no-cache-dir",
@@ -229,9 +267,9 @@ def test_the_build_cannot_silently_make_an_extension_without_cuda():
         "-c constraints.txt",
     ):
         assert option in scatter
-    assert place("FORCE_CUDA=1") < place("TORCH_INDEX_URL} torch") < place("--no-binary=torch-scatter")
+    assert place("FORCE_CUDA=1 ") < place("TORCH_INDEX_URL} torch==2.13.0+cu130") < place("--no-binary=torch-scatter")
     assert place("--no-binary=torch-scatter") < place("RUN test -f") < place("doctor --gpu 8.9")
-    assert "_scatter_cuda.so" in DOCKERFILE[place("RUN test -f")][1]
+    assert re.match(r"test -f \S+/torch_scatter/_scatter_cuda\.so +&& ", DOCKERFILE[place("RUN test -f")][1])
     for architecture in variables("ENV")["TORCH_CUDA_ARCH_LIST"].split(";"):
         assert f"python -m kit doctor --gpu {architecture}" in RUNS
     check = DOCKERFILE[place("cuobjdump --list-elf")][1]
@@ -239,7 +277,6 @@ def test_the_build_cannot_silently_make_an_extension_without_cuda():
         # grep alone, its output in the log: with a pipe the exit status would be another command's
         assert f"grep -F .sm_{architecture.replace('.', '')}. /tmp/elf" in check
     assert "|" not in check
-    assert place("RUN test -f") < place("cuobjdump --list-elf") < place("doctor --gpu 8.9")
     assert RUNS[-1] == "python -m kit verify"
     for run in RUNS:
         assert "||" not in run and ";" not in run.partition("test -f")[0], f"a fallback hides a failure: {run}"
@@ -276,6 +313,9 @@ def test_what_the_image_copies_is_there():
         if word == "COPY" and not rest.startswith("--from"):
             for source in rest.split()[:-1]:
                 assert (ROOT / source).exists(), source
+    # All of the folder, so .dockerignore has to keep out what does not belong into an image.
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    assert {".git", ".venv", "**/__pycache__"} <= set(ignored)
 
 
 # --- Makefile and CI ------------------------------------------------------------------------------

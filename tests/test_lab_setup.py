@@ -27,7 +27,7 @@ import pytest
 
 from kit.build import BuildFailed, Built, Moment
 from kit.build.nvcc import CannotBuild
-from kit.lab import browser, scatter, steps
+from kit.lab import browser, scatter, slurm, steps
 from kit.lab.__main__ import check_python, free_port, open_lab
 from kit.lab.console import Progress, Runner
 from kit.lab.place import Lab, StepFailed, Torch, Unusable, read_page, read_torch
@@ -189,7 +189,7 @@ def test_first_run_does_every_step_in_order_and_never_forces_anything(compiling)
     order = [
         "-m venv",
         " torch==2.13.0",
-        "-e ROOT[lab,test]",
+        "-e ROOT[lab,recipes,nodes,test]",
         "build torch-scatter==2.1.2",
         "torch_scatter-2.1.2-cp311",
     ]
@@ -211,7 +211,7 @@ def test_changed_pins_redo_what_depends_on_them(lab):
     steps.prepare(lab)
     lab.constraints.write_text(lab.constraints.read_text().replace("jupyterlab==4.6.6", "jupyterlab==4.6.7"))
     again(lab)
-    assert ran(lab, "-e ROOT[lab,test]") and ran(lab, "torch_scatter==2.1.2+kit")
+    assert ran(lab, "-e ROOT[lab,recipes,nodes,test]") and ran(lab, "torch_scatter==2.1.2+kit")
     assert not ran(lab, "-m venv") and not ran(lab, " torch==")
 
 
@@ -673,10 +673,11 @@ def archive(script: str) -> bytes:
 
 @pytest.fixture
 def testing(lab, monkeypatch, tmp_path) -> Lab:
-    """The lab of `make test`, without a browser; the registry serves an axe-core of one word."""
+    """The lab of `make test`, without a browser and with a Slurm; the registry serves an axe-core of one word."""
     package = archive("axe")
     monkeypatch.setattr(browser, "AXE_SHA512", base64.b64encode(hashlib.sha512(package).digest()).decode())
     monkeypatch.setattr(browser, "read", lambda url: package)
+    monkeypatch.setattr(slurm, "missing", lambda env: [])
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     lab.runner = Browserless(lab.root)  # type: ignore[assignment]
     monkeypatch.setattr(scatter.build, "build", lab.runner.build)
@@ -694,7 +695,7 @@ def test_a_browser_that_is_here_is_taken_and_nothing_is_installed(testing, tmp_p
     (command,) = ran(testing, "it starts")
     assert f"{tmp_path}/tools/chromium --no-sandbox" in command
     assert not ran(testing, "apt-get") and not ran(testing, "playwright install")
-    assert "[5/6] Getting a browser   done in 0:00\n" in said(testing)
+    assert "[5/7] Getting a browser   done in 0:00\n" in said(testing)
     testing.runner.ran.clear()
     steps.prepare(testing, steps.TEST_STEPS)
     assert testing.runner.ran == []

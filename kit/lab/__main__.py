@@ -24,7 +24,14 @@ from kit.lab.steps import STEPS, TEST_STEPS, alone, check, prepare, telling_line
 OLDEST = (3, 10)
 FIRST_NOTEBOOK = "notebooks/00_start_here.ipynb"
 # Which torch_scatter each wants: the tests and benchmarks compare the kit's own with the compiled one.
-VERBS = {"lab": "any", "scatter": "compiled", "test": "compiled", "bench": "compiled", "lint": "any"}
+VERBS = {
+    "lab": "any",
+    "scatter": "compiled",
+    "test": "compiled",
+    "image": "any",
+    "bench": "compiled",
+    "lint": "any",
+}
 
 
 def check_python(version: Sequence[int], executable: str) -> None:
@@ -144,6 +151,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             status = run_all(lab, test_commands())
             lab.progress.say(f"Pictures of every notebook: {lab.venv / 'log' / 'screenshots'}")
             return status
+        if chosen.verb == "image":
+            return run_all(lab, [["-m", "pytest", "-m", "image", "-s"]])
         if chosen.verb == "bench":
             return run_all(lab, [[str(path)] for path in sorted((root / "tests").glob("bench_*.py"))])
         return run_all(lab, [["-m", "ruff", "check"], ["-m", "ruff", "format", "--check"], ["-m", "mypy"]])

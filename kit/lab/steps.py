@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from kit.lab import browser, scatter
+from kit.lab import browser, scatter, slurm
 from kit.lab.place import Lab, LeftOut, StepFailed, Unusable, digest, read_page
 
 # --- step 1: .venv --------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ JUPYTERLAB_SETTINGS = {
 
 
 def install_packages(lab: Lab) -> None:
-    lab.pip_install("packages", "--no-build-isolation", "-e", f"{lab.root}[lab,test]")
+    lab.pip_install("packages", "--no-build-isolation", "-e", f"{lab.root}[lab,recipes,nodes,test]")
     # pip compiles what it copies; an editable package is compiled here, for a quick start everywhere.
     lab.command("packages", [lab.venv_python, "-m", "compileall", "-q", str(lab.root / "kit")])
     settings = lab.venv / "share" / "jupyter" / "lab" / "settings"
@@ -121,8 +121,12 @@ STEPS = (
     Step("packages", "Installing the notebooks' packages", 50, install_packages, packages_depend),
     Step("scatter", "Getting torch-scatter", 5, scatter.get_scatter, scatter.depends),
 )
-# Who tests needs a browser besides.
-TEST_STEPS = (*STEPS, Step("browser", "Getting a browser", 60, browser.get_browser, browser.depends))
+# Who tests needs a browser and a cluster besides.
+TEST_STEPS = (
+    *STEPS,
+    Step("browser", "Getting a browser", 60, browser.get_browser, browser.depends),
+    Step("slurm", "Getting Slurm", 30, slurm.get_slurm, slurm.depends),
+)
 
 
 def prepare(lab: Lab, steps: Sequence[Step] = STEPS) -> None:
