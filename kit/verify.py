@@ -30,7 +30,7 @@ MARKER = "kit-verify-answer:"
 OPERATORS = ("scatter_max", "scatter_min", "segment_coo", "segment_csr")
 _CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "verify_child.py")
 # Not by path and not by import: the import path stays the one that the user's programs have.
-_BOOTSTRAP = f"f = {_CHILD!r}; exec(compile(open(f, encoding='utf-8').read(), f, 'exec'))"
+_BOOTSTRAP = "f = {0!r}; exec(compile({1}, f, 'exec'))"
 
 # Frames that only load or call compiled code for somebody else.
 _PASSED_OVER = ("kit/verify_child.py", "ctypes/__init__.py", "torch/_ops.py")
@@ -210,6 +210,10 @@ class _Runner:
         self.redact = redactor()
         self.name: str = self.redact(executable)
         self.results: dict[_Task, _Result] = {}
+        text = "open(f, encoding='utf-8').read()"
+        if not os.path.isfile(_CHILD):  # in the one file that is sent to the nodes of a cluster
+            text = repr(__spec__.loader.get_source("kit.verify_child"))  # type: ignore[union-attr]
+        self.bootstrap = _BOOTSTRAP.format(_CHILD, text)
         self.done = self.total = 0
 
     def run(self, tasks: Iterable[_Task]) -> None:
@@ -240,7 +244,7 @@ class _Runner:
         start = time.monotonic()
         try:
             outcome = run(
-                [self.executable, "-c", _BOOTSTRAP, task.child, *task.arguments], self.limit, started=started
+                [self.executable, "-c", self.bootstrap, task.child, *task.arguments], self.limit, started=started
             )
         except OSError as error:
             return _Result(False, f"{self.name} cannot be started: {error.strerror or error}")

@@ -810,7 +810,9 @@ def test_libraries_that_were_replaced_belong_to_their_module(tmp_path):
         "7f05-7f06 rw-p 00000000 00:00 0 \n"
     )
     torch = module("torch", __file__="/v/my site/torch/__init__.py", __version__="2.13.0")
-    six = module("six", __file__="/v/my site/six.py", __version__="1.17.0")  # one file: its neighbours are not its own
+    six = module(
+        "six", __file__="/v/my site/six.py", __version__="1.17.0"
+    )  # one file: its neighbours are not its own
     data = disk(torch="2.13.0", six="1.17.0")
     of_six, of_torch = kernel.read(data, {"torch": torch, "six": six}, str(maps))["modules"]
     assert (of_six["name"], of_six["replaced"]) == ("six", [])

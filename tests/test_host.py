@@ -8,6 +8,7 @@ import types
 
 import pytest
 
+from kit import schedulers
 from kit.collect import host
 from kit.collect.run import Outcome
 from kit.facts import Facts
@@ -357,6 +358,22 @@ def test_a_login_node_is_told_from_a_job(machine, command, env, expected):
     machine.env.update(env)
     facts = machine.facts()
     assert (facts["scheduler"], facts["job"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("env", "files", "scheduler"),
+    [
+        ({}, (), None),  # Debian's slurm-wlm was installed, and nothing else
+        ({"SLURM_CONF": "/srv/slurm.conf"}, (), "slurm"),
+        ({}, ("/etc/slurm/slurm.conf",), "slurm"),
+        ({}, ("/run/slurm/conf/slurm.conf",), "slurm"),  # fetched from the controller
+    ],
+)
+def test_a_package_of_slurm_alone_makes_no_cluster(env, files, scheduler):
+    found = {"sbatch": "/usr/bin/sbatch"}
+    assert schedulers.where(env, found.get, files.__contains__, "login1") == (scheduler, False, None)
+    own = {"sbatch": "/opt/slurm/bin/sbatch"}
+    assert schedulers.where(env, own.get, files.__contains__, "login1") == ("slurm", False, None)
 
 
 def test_a_file_that_cannot_be_read_is_a_reason(machine):

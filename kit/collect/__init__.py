@@ -93,11 +93,17 @@ def interpreter(python: str) -> str:
 
 def _inside(executable: str, limit: float) -> Any:
     """Run inside.py in ``executable``.  Importing it keeps its byte code cached; the working directory is off the
-    path meanwhile, lest a ``json.py`` that lies there is run."""
+    path meanwhile, lest a ``json.py`` that lies there is run.  Where it is no file, as in the one that is sent to the
+    nodes of a cluster, its text is the command."""
+    code = "import sys; p = sys.path[:]; sys.path[:] = [{}*filter(None, p)]; {}inside.main(p)"
     folder = os.path.dirname(os.path.abspath(inside.__file__))
-    code = "import sys; p = sys.path[:]; sys.path[:] = [{!r}, *filter(None, p)]; import inside; inside.main(p)"
+    if os.path.isdir(folder):
+        code = code.format(f"{folder!r}, ", "import inside; ")
+    else:
+        text = inside.__loader__.get_source(inside.__name__)  # type: ignore[union-attr]
+        code = code.format("", f"inside = type(sys)('inside'); exec({text!r}, vars(inside)); ")
     try:
-        outcome = run([executable, "-c", code.format(folder)], limit)
+        outcome = run([executable, "-c", code], limit)
     except OSError as error:
         raise KitError(f"{executable} cannot be started: {error.strerror or error}") from None
     if outcome.status is None:

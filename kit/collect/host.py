@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional
 
+from kit import schedulers
 from kit.collect.run import Outcome
 from kit.collect.run import run as run_command
 
@@ -52,6 +53,9 @@ class Reader:
         system, _, release, _, machine = uname()
         scheduler, job = self.scheduler()
         gpus, driver = self.gpus()
+        full = full_disk(self.env, self.root)
+        if full:
+            self.cannot(*full.split(": ", 1))
         return {
             "system": system,
             "machine": machine,
@@ -286,16 +290,19 @@ class Reader:
 
     def scheduler(self) -> Any:
         """(scheduler, whether this process runs in one of its jobs)."""
-        for name, variable, command in (
-            ("slurm", "SLURM_JOB_ID", "sbatch"),
-            ("pbs", "PBS_JOBID", "qsub"),
-            ("lsf", "LSB_JOBID", "bsub"),
-        ):
-            if variable in self.env:
-                return name, True
-            if self.which(command):
-                return name, False
-        return None, False
+        return schedulers.where(self.env, self.which, self.exists, uname()[1])[:2]
+
+
+def full_disk(env: Mapping[str, str], root: str = "/") -> str:
+    """``'/tmp: No space left on device'`` where temporary files have no room left; nothing is written to find out."""
+    folder = env.get("TMPDIR") or "/tmp"
+    try:
+        disk = os.statvfs(os.path.join(root, folder.lstrip("/")))
+    except (AttributeError, OSError):  # Windows; no such folder
+        return ""
+    # A network file system may tell no sizes, and some no number of files.
+    full = disk.f_blocks and not (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail)
+    return f"{folder}: No space left on device" if full or (disk.f_files and not disk.f_ffree) else ""
 
 
 def which(name: str, path: str) -> Optional[str]:

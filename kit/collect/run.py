@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable, Optional
 
@@ -76,12 +77,21 @@ def side_by_side(workers: int) -> Iterator[Any]:
     from concurrent.futures import ThreadPoolExecutor  # slow to import, and most often not needed
 
     processes: list[subprocess.Popen[bytes]] = []
+    stopped = False
+
+    def started(process: "subprocess.Popen[bytes]") -> None:
+        processes.append(process)
+        if stopped:  # it was about to start meanwhile
+            _kill(process)
+
     with ThreadPoolExecutor(workers) as pool:
-        pool.started = processes.append  # type: ignore[attr-defined]
+        pool.started = started  # type: ignore[attr-defined]
         try:
             yield pool
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            stopped = True
+            # Python 3.8, which a node of a cluster may have, cannot cancel what waits: it is started and killed.
+            pool.shutdown(wait=False, **({"cancel_futures": True} if sys.version_info >= (3, 9) else {}))
             for process in processes:
                 _kill(process)
             raise

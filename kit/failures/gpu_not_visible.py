@@ -30,6 +30,7 @@ on which nothing speaks of a GPU is taken for a machine without one, and is no f
 import dataclasses
 from collections.abc import Iterator
 
+from kit import schedulers
 from kit.facts import Facts
 from kit.failures import _told, _told_prose
 from kit.findings import Cost, Finding, Fix
@@ -40,11 +41,6 @@ RANK = 24
 INSTEAD = "Reinstalling torch would change nothing: it is built for CUDA."
 
 _ASKED = "The container's image asks for GPUs and was started without them."
-_JOB = {
-    "slurm": ("srun", "--gres=gpu:1", "--pty", "bash"),
-    "pbs": ("qsub", "-I", "-l", "select=1:ngpus=1", "-l", "walltime=1:00:00"),
-    "lsf": ("bsub", "-Is", "-gpu", "num=1", "bash"),
-}
 
 
 def find(facts: Facts) -> Iterator[Finding]:
@@ -90,19 +86,24 @@ def _reasons(facts: Facts) -> Iterator[tuple[str, str, Fix]]:
         )
     if host.scheduler and not host.job:
         yield (
-            f"This is a login node: {host.scheduler} is here and this process runs in none of its jobs.",
+            f"No GPU here because this is a login node: {host.scheduler} is here and this process runs in none of "
+            "its jobs.",
             f"scheduler: {host.scheduler}, no job",
-            Fix("expose-gpu", f"Ask {host.scheduler} for a GPU and run there", _JOB.get(host.scheduler)),
+            Fix(
+                "expose-gpu",
+                f"Ask {host.scheduler} for a GPU and run there",
+                schedulers.interactive(host.scheduler, variables),
+            ),
         )
     if host.container and variables.get("NVIDIA_VISIBLE_DEVICES"):
         yield (
             _ASKED,
             f"NVIDIA_VISIBLE_DEVICES: {variables['NVIDIA_VISIBLE_DEVICES']}, and no NVIDIA device in this container",
-            Fix("expose-gpu", "Start the container with --gpus all (docker, podman) or --nv (apptainer)"),
+            Fix("expose-gpu", _into_container(facts)),
         )
     for what in _driver_trouble(facts):
         if host.container:
-            advice = "Start the container with --gpus all (docker, podman) or --nv (apptainer)"
+            advice = _into_container(facts)
         else:
             advice = "Install the NVIDIA driver or load its module (modprobe nvidia), then start again"
         yield (
@@ -110,6 +111,14 @@ def _reasons(facts: Facts) -> Iterator[tuple[str, str, Fix]]:
             what,
             Fix("expose-gpu", advice),
         )
+
+
+def _into_container(facts: Facts) -> str:
+    if facts.host.container == "kubernetes":
+        return (
+            "Ask for a GPU in the pod's specification (resources, limits, nvidia.com/gpu: 1) and start the pod anew"
+        )
+    return "Start the container with --gpus all (docker, podman) or --nv (apptainer)"
 
 
 def _driver_trouble(facts: Facts) -> list[str]:
