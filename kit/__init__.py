@@ -12,6 +12,8 @@
     kit.shims.enable(name), .disable(name)   have `import apex` find the kit's replacement, in this process
     kit.bench(device=None) -> Bench          time compiled torch_scatter, the kit's shim and torch's own operators
     kit.verify(python=None) -> Verification  run real operators in fresh processes
+    kit.recipes.check(files), .write(kind)   what a Dockerfile or requirements file leads to; one that works
+    kit.nodes.check(folder)                  which nodes of a cluster differ, and why
     kit.xray(path) -> XRay                   would a compiled file load here, and run on this GPU
     kit.load(file) -> Facts                  facts from a file that `kit collect -o` wrote
     kit.machine(name), kit.machines()        recorded machines, healthy and broken
@@ -66,6 +68,8 @@ _LATER = {
     "wheel": ("kit.wheels", "wheels"),
     "bench": ("kit.benchmark", "bench"),
     "reproduce": ("kit.throwaway", "reproduce"),
+    "recipes": ("kit.recipes", ""),
+    "nodes": ("kit.nodes", ""),
     "shims": ("kit.shims", ""),
 }
 
@@ -127,8 +131,16 @@ def machines() -> tuple[str, ...]:
 
 
 def page(id: str) -> Page:
-    """The page of a failure: what it means, how it is found, an example, the fix, known limits."""
+    """The page of a failure: what it means, how it is found, an example, the fix, known limits; or of a rule for
+    recipes."""
     pages = {failure.id: failure.page for failure in catalogue()}
-    if id not in pages:
-        raise KitError(f"no failure is called {id!r}; there are {', '.join(sorted(pages))}")
-    return pages[id]
+    if id in pages:
+        return pages[id]
+    from kit.recipes.rules import rules
+
+    of_rules = {rule.id: Page(rule.page) for rule in rules()}
+    if id in of_rules:
+        return of_rules[id]
+    raise KitError(
+        f"no failure is called {id!r}; there are {', '.join(sorted(pages))}; and no rule of `kit recipe check`"
+    )

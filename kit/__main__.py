@@ -7,6 +7,7 @@ stderr).  With ``--json`` one document goes to stdout and nothing else.
 import argparse
 import dataclasses
 import gc
+import importlib
 import io
 import json
 import os
@@ -28,10 +29,23 @@ class Help(argparse.HelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose errors are one line.  ``later`` is a module that adds the arguments of a verb when
+    they are first needed, so that no other verb loads what this one is made of."""
 
     def __init__(self, **options: Any):
         super().__init__(formatter_class=Help, **options)
+        self.later = ""
+
+    def fill(self) -> "Parser":
+        """Have the arguments that come later."""
+        if self.later:
+            module, self.later = importlib.import_module(self.later), ""
+            module.add_arguments(self)
+        return self
+
+    def parse_known_args(self, *given: Any, **named: Any) -> Any:
+        self.fill()
+        return super().parse_known_args(*given, **named)
 
     def error(self, message: str) -> NoReturn:
         raise KitError(f"{message}; see {self.prog} --help")
@@ -149,8 +163,17 @@ def parser() -> Parser:
     bench.add_argument("--features", metavar="LIST", help="columns, e.g. 1,64; by default 1 to 256")
     bench.add_argument("--threads", metavar="N", type=int, help="threads on the CPU; torch's own by default")
     bench.add_argument("--seconds", metavar="S", type=float, help="leave out what is not done by then")
+    bench.add_argument("--here", action="store_true", help="also on a login node, which is for all its users")
     bench.add_argument("-o", "--output", metavar="DIR", help="also write scatter.json and the charts there")
     _json(bench)
+
+    recipe = verbs.add_parser("recipe", help="check, mend and write the files that make environments")
+    recipe.set_defaults(run=run_recipe)
+    recipe.later = "kit.recipes.command"
+
+    nodes = verbs.add_parser("nodes", help="the same from every node of a cluster: which differ, and why")
+    nodes.set_defaults(run=run_nodes)
+    nodes.later = "kit.nodes.command"
 
     page = verbs.add_parser("page", help="the page of one failure")
     page.set_defaults(run=run_page)
@@ -309,7 +332,15 @@ def run_wheel(arguments: Any) -> int:
     return int(shown.verdict != "found")
 
 
+def refuse_on_a_login_node(arguments: Any) -> None:
+    if not arguments.here:
+        from kit.nodes.place import refuse_to_compute
+
+        refuse_to_compute("the benchmark")
+
+
 def run_bench(arguments: Any) -> int:
+    refuse_on_a_login_node(arguments)
     interactive = sys.stderr.isatty() and not arguments.json
     result = kit.bench(
         arguments.device,
@@ -327,6 +358,18 @@ def run_bench(arguments: Any) -> int:
     if arguments.output is not None:
         result.save(arguments.output)
     return int(not result.healthy)
+
+
+def run_recipe(arguments: Any) -> int:
+    from kit.recipes import command
+
+    return command.run(arguments, _write, _confirmed(arguments))
+
+
+def run_nodes(arguments: Any) -> int:
+    from kit.nodes import command
+
+    return command.run(arguments, _write, _progress if sys.stderr.isatty() and not arguments.json else None)
 
 
 def run_page(arguments: Any) -> int:

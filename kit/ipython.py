@@ -113,6 +113,8 @@ class Extension:
         %kit shim            list, enable NAME, disable NAME, in this kernel
         %kit wheel PACKAGE   which published wheel fits here
         %kit bench           time torch_scatter; --quick
+        %kit recipe check    what a Dockerfile, requirements or imports lead to; --fix, recipe write KIND
+        %kit nodes           the same from every node of a cluster
         Every option of `python -m kit VERB --help` works here too.
         """
         words = shlex.split(line)
@@ -201,11 +203,22 @@ class Extension:
         return kit.xray(arguments.path, against=arguments.against, gpu=arguments.gpu)
 
     def _bench(self, arguments: Any, cell: Optional[str]) -> Any:
+        command_line.refuse_on_a_login_node(arguments)
         names = ("quick", "operations", "sizes", "features", "threads", "seconds")
         result = kit.bench(arguments.device, **{name: getattr(arguments, name) for name in names})
         if arguments.output is not None:
             result.save(arguments.output)
         return result
+
+    def _recipe(self, arguments: Any, cell: Optional[str]) -> Any:
+        from kit.recipes import command
+
+        return command.result(arguments)
+
+    def _nodes(self, arguments: Any, cell: Optional[str]) -> Any:
+        from kit.nodes import command
+
+        return command.result(arguments)
 
     def _page(self, arguments: Any, cell: Optional[str]) -> Any:
         return kit.page(arguments.id)
@@ -247,6 +260,8 @@ def _verbs() -> dict[str, argparse.ArgumentParser]:
 
 
 def _options(verb: argparse.ArgumentParser, words: list[str]) -> Iterator[str]:
+    if isinstance(verb, command_line.Parser):
+        verb.fill()
     for action in verb._actions:
         yield from (option for option in action.option_strings if option.startswith("--") and option not in words)
         if action.choices is not None and not action.option_strings and not set(words[1:]) & set(action.choices):

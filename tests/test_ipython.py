@@ -137,6 +137,17 @@ def test_the_verbs(shell, shown, capsys):
     assert "--facts FILE" in capsys.readouterr().out
 
 
+def test_recipes_and_nodes(shell, tmp_path):
+    recipe = tmp_path / "requirements.txt"
+    recipe.write_text("apex\n")
+    checked = shell.run_line_magic("kit", f"recipe check {recipe}")
+    assert [fault.failure for fault in checked] == ["apex-wrong-package"] and checked.verdict == "broken"
+    (tmp_path / "node1.json").write_text(kit.machine("healthy-gpu").to_json())
+    answer = shell.run_line_magic("kit", f"nodes {tmp_path} --nodes node[1-2] --record {tmp_path / 'known'}")
+    assert "node2" in repr(answer) and (tmp_path / "known").is_file()
+    assert kit.page("page-of-another-torch").text.startswith("The page of wheels")
+
+
 def test_shims_in_this_kernel(shell):
     shown = str(shell.run_line_magic("kit", "shim enable apex.amp"))
     assert "apex.amp: switched on" in shown and "torch_scatter:" not in shown
@@ -186,6 +197,8 @@ def test_explain_before_anything_failed(shell, monkeypatch):
         ("%kit doctor --f", {"--facts"}, {"--gpu"}),
         ("%kit shim ", {"list", "enable", "disable"}, {"apex.amp"}),
         ("%kit shim enable ", {"apex.amp", "torch_scatter"}, {"disable"}),
+        ("%kit recipe ", {"check", "write", "page"}, {"list"}),
+        ("%kit nodes --b", {"--baseline", "--bench"}, {"--facts"}),
         ("%%kit ex", {"explain"}, {"undo"}),
     ],
 )

@@ -59,6 +59,7 @@ def test_its_table_of_commands_works(row: str, tmp_path: Path) -> None:
     (tmp_path / "facts.json").write_text(kit.machine("healthy-gpu").to_json())
     shutil.copy(ROOT / "tests" / "fixtures" / "fatbin" / "wide.so", tmp_path / "FILE")
     (tmp_path / "pip.log").write_text("$ pip install torch-scatter\nModuleNotFoundError: No module named 'torch'\n")
+    (tmp_path / "Dockerfile").write_text("FROM python:3.11\nRUN pip install torch==2.13.0 torch-scatter\n")
     (tmp_path / "out.txt").write_text("RuntimeError: Not compiled with CUDA support\n")
     done = subprocess.run(
         [sys.executable, "-m", "kit", *row.split()], cwd=tmp_path, capture_output=True, text=True, timeout=300

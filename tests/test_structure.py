@@ -20,7 +20,7 @@ PANELS = ("panel", "kernel", "repairing", "answers")
 # The direction in which data flows: a file imports from its own layer and from those above it here, never
 # from those below.  A module that is listed nowhere fails the test: it has to find its place.
 LAYERS = [
-    ["kit.errors", "kit.data", "kit.packing", "kit.record"],
+    ["kit.errors", "kit.data", "kit.packing", "kit.record", "kit.schedulers"],
     ["kit.codec", "kit.redact"],
     ["kit.facts"],
     ["kit.recorded", "kit.gpus", "kit.requirements", "kit.symbols"],
@@ -58,6 +58,47 @@ LAYERS = [
     ["kit.shims"],  # with what programs find under the name of a package
     ["kit.shims.installed"],
     ["kit.verify", "kit.verify_child"],
+    ["kit.recipes.model"],
+    [*(f"kit.recipes.reading.{n}" for n in ("scope", "source", "variables", "wrappers"))],
+    [*(f"kit.recipes.reading.{n}" for n in ("arguments", "beside", "specifiers"))],
+    [*(f"kit.recipes.reading.{n}" for n in ("installers", "requirements", "scalars", "trees", "words"))],
+    [*(f"kit.recipes.reading.{n}" for n in ("shell", "toml_text", "yaml_text"))],
+    ["kit.recipes.reading.structured"],
+    ["kit.recipes.reading.commands"],
+    [
+        *(
+            f"kit.recipes.reading.{n}"
+            for n in ("apptainer", "containers", "dockerfile", "notebook", "script", "workflow")
+        )
+    ],
+    ["kit.recipes.reading"],
+    ["kit.recipes.rules"],  # with every file of the folder
+    ["kit.recipes.edits", "kit.recipes.listed"],
+    ["kit.recipes.moved.table", "kit.recipes.moved.finder", "kit.recipes.moved.cells"],
+    ["kit.recipes.moved.statements"],
+    ["kit.recipes.moved.codemod"],
+    ["kit.recipes.moved"],
+    ["kit.recipes.examples", "kit.recipes.faults"],
+    ["kit.recipes.checking", "kit.recipes.fixing"],
+    [f"kit.recipes.writing.{n}" for n in ("saving", "wish")],
+    [f"kit.recipes.writing.{n}" for n in ("images", "locking", "verified")],
+    [f"kit.recipes.writing.{n}" for n in ("asking", "steps")],
+    ["kit.recipes.writing.dockerfile"],
+    [f"kit.recipes.writing.{n}" for n in ("apptainer", "devcontainer", "environment", "requirements")],
+    ["kit.recipes.writing"],
+    ["kit.recipes"],
+    ["kit.nodes.names", "kit.nodes.sameness", "kit.nodes.records", "kit.nodes.document", "kit.nodes.simulated"],
+    ["kit.nodes.difference", "kit.nodes.folder", "kit.nodes.outliers"],
+    ["kit.nodes.baseline"],
+    ["kit.nodes.grouping"],
+    ["kit.nodes.measure_child", "kit.nodes.measure", "kit.nodes.onefile", "kit.nodes.place"],
+    ["kit.nodes.node"],
+    ["kit.nodes.engines.asking"],
+    ["kit.nodes.engines.inventory", "kit.nodes.engines.workers"],
+    [f"kit.nodes.engines.{n}" for n in ("jobs", "local", "srun")],
+    ["kit.nodes.engines.pbsdsh"],
+    ["kit.nodes.engines"],
+    ["kit.nodes"],
     ["kit.repair.simulate", "kit.repair.plan"],
     ["kit.repair.choice"],
     ["kit.repair.kernelspec", "kit.repair.places", "kit.repair.signals", "kit.repair.tree"],
@@ -67,15 +108,19 @@ LAYERS = [
     ["kit.repair"],
     ["kit.repair.twin", "kit.repair.shim"],
     ["kit.show.parts"],
+    ["kit.show.nodes_words"],
     ["kit.show.facts", "kit.show.files", "kit.show.findings", "kit.show.repair", "kit.show.wheels"],
-    ["kit.show.benchmark", "kit.show.explanation", "kit.show.panels"],
+    ["kit.show.benchmark", "kit.show.explanation", "kit.show.nodes", "kit.show.panels"],
+    ["kit.show.recipes", "kit.show.mended"],
     ["kit.show"],
     ["kit.chart"],
+    ["kit.nodes.chart"],
     ["kit.benchmark.cases", "kit.benchmark.contenders"],
     ["kit.benchmark.results", "kit.benchmark.timing"],
     ["kit.benchmark"],
     ["kit.repair.progress", "kit", "kit.widgets", *(f"kit.widgets.{n}" for n in PANELS)],
-    ["kit.gate", "kit.jupyter", "kit.__main__"],
+    ["kit.gate", "kit.jupyter", "kit.nodes.command", "kit.recipes.command", "kit.__main__"],
+    ["kit.nodes.gate"],
     ["kit.ipython"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -90,7 +135,7 @@ def name_of(file):
 
 def level(name):
     while name not in LEVEL:
-        assert name.startswith("kit.failures."), f"{name} has no layer"
+        assert name.startswith(("kit.failures.", "kit.recipes.rules.")), f"{name} has no layer"
         name = name.rpartition(".")[0]
     return LEVEL[name]
 
@@ -200,9 +245,11 @@ def test_html_stands_in_show_alone(file):
         assert found, "the pattern knows a tag when it sees one"
 
 
-# The borders at which anything may be thrown: a rule on facts, a rule on text, what a package under test does to the
-# process that tries it, a network in a thread of its own, and a callback behind which nobody would see an error.
+# The borders at which anything may be thrown: a rule on facts, on text or on a recipe, what a package under test does
+# to the process that tries it, a node of which nothing else would come, a network in a thread of its own, and a
+# callback behind which nobody would see an error.
 BORDERS = {"kit.diagnose", "kit.explaining", "kit.verify", "kit.verify_child", "kit.lab.place"}
+BORDERS |= {"kit.nodes.node", "kit.nodes.measure_child", "kit.recipes.checking"}
 BORDERS |= {"kit.widgets.panel", "kit.widgets.kernel"}
 
 
@@ -225,7 +272,9 @@ def test_nothing_is_asserted_by_print_and_no_shell_is_used():
                 assert called not in ("eval", "exec", "os.system", "os.popen"), f"{name_of(file)}: {called}"
                 assert not any(k.arg == "shell" for k in node.keywords), f"{name_of(file)}: a shell"
                 if called == "print":
-                    assert file.name in ("__main__.py", "verify_child.py"), f"{name_of(file)} prints"
+                    assert file.name in ("__main__.py", "measure_child.py", "verify_child.py"), (
+                        f"{name_of(file)} prints"
+                    )
 
 
 def test_no_file_names_a_place_of_this_machine():

@@ -21,8 +21,9 @@ A leftover ``~etworkx-3.6.1.dist-info`` beside networkx.
 
 Fix
 ---
-Remove the leftover folder: pip ignores it, and nothing imports it.  For a second real distribution, uninstall the
-one that is not meant.  ``lib`` and ``lib64`` both on the path of a Python 3.9 are one folder, and harmless.
+Remove the leftover folder: pip ignores it, and nothing imports it.  So with metadata that no installer has signed
+(``INSTALLER``) beside some that one has.  For a second real distribution, uninstall the one that is not meant.
+``lib`` and ``lib64`` both on the path of a Python 3.9 are one folder, and harmless.
 
 Known limits
 ------------
@@ -112,8 +113,29 @@ def _finding(group: list[Distribution], facts: Facts) -> Finding:
         first.name,
         f"{title}. {story}",
         tuple(evidence),
-        (_remove(group, facts),),
+        tuple(_fixes(group, facts)),
     )
+
+
+def _fixes(group: list[Distribution], facts: Facts) -> Iterator[Fix]:
+    stale = _stale(group)
+    if stale:  # one at a time: the next diagnosis names the next
+        why = f"Delete {_folder(stale[0])}, a rest or a copy: {_folder(_kept(group)[0])} has an INSTALLER file"
+        argv = ("rm", "-r", stale[0].path)
+        yield Fix("uninstall-package", why, argv, safety="changes-environment", cost=Cost(seconds=1))
+    yield _remove(group, facts)
+
+
+def _kept(group: list[Distribution]) -> list[Distribution]:
+    return [dist for dist in group if dist.installer and dist.complete]
+
+
+def _stale(group: list[Distribution]) -> list[Distribution]:
+    """The metadata that a copy or a partly removed install left: of all of them one alone is whole and signed."""
+    whole = _kept(group)
+    if group[0].leftover or len(whole) != 1:
+        return []
+    return [dist for dist in group if dist is not whole[0]]
 
 
 def _remove(group: list[Distribution], facts: Facts) -> Fix:

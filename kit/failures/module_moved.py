@@ -10,7 +10,8 @@ How it is found
 ---------------
 In text alone: an import or an attribute that a table of moved paths knows (``kit/data/moved_modules.json``), or a
 part that an installed package does not have while the package itself is found.  The folder of an ``(unknown
-location)``, compiled files, and what a package does not find of its own are other failures.
+location)``, compiled files, and what a package does not find of its own are other failures.  Where the last frame
+is that of ``torch.load`` or of ``pickle``, it is no code that imports: the file holds the path.
 
 Example
 -------
@@ -19,7 +20,9 @@ from 0.9 on: with timm 0.6 it says ``No module named 'timm.layers'``.
 
 Fix
 ---
-The release of the package that the code was written for; or, in code of your own, the new path.
+The release of the package that the code was written for; or, in code of your own, the new path, which
+``kit recipe check --fix`` writes into Python files and notebooks.  A pickled model names the modules of the release
+that wrote it: load it there once, save its ``state_dict``, which names none, and load that anywhere.
 
 Known limits
 ------------
@@ -30,13 +33,16 @@ import re
 from collections.abc import Iterator
 from typing import Optional
 
+from kit.data import table
 from kit.failures._told_python import (
     BASES,
+    USUAL,
     Gone,
     Move,
     building,
     code,
     gone,
+    hit,
     hits,
     moved_method,
     moves,
@@ -62,7 +68,110 @@ _OWN = frozenset(
 _REMOVED_IN = r"`?np\.(?P<name>\w+)`? was (?:removed in the NumPy 2\.0 release|a deprecated alias for)[^\n]*"
 
 
+# The frame of whoever reads a pickle, or the call in a text that shows no frames.
+_READS = re.compile(
+    r"[/\\]torch[/\\](?:serialization|_weights_only_unpickler)\.py|[/\\]c?pickle\w*\.py|[/\\]numpy_pickle\w*\.py|"
+    r"\bfind_class\b|\b(?:torch|c?[pP]ickle|joblib|dill|cloudpickle|legacy_load\w*)\.loads?\(|\bread_pickle\(|"
+    r"\b_?[uU]npickle\w*\b|__import__\(module, level=0\)"
+)
+_NAMED = re.compile(
+    r"No module named '?(?P<module>[\w.]+?)'?(?=[;.,]?(?:\s|$))|"
+    r"Can't get attribute '(?P<name>\w+)' on <module '(?P<there>(?!__main__)[\w.]+)'"
+)
+
+
+def _pickled(report: Report) -> Iterator[Told]:
+    """A module that a pickle names, and that is not there when it is read."""
+    if not report.has("load", "pickle", "find_class") or not report.has("no module named", "can't get attribute"):
+        return
+    for at in range(len(report.lines) - 1, -1, -1):
+        said = _NAMED.search(report.lines[at][:500])
+        if said is None:
+            continue
+        reader = _reader(report, at)
+        if reader is None:
+            continue
+        module, name = said["module"] or said["there"], said["name"] or ""
+        if not name and "." not in module and module in USUAL:
+            continue  # a package that is not installed, whoever asks for it
+        row = moves(Gone(at, module, name))
+        lines = hit(report, at), hit(report, reader)
+        if row is None and not name and "." not in module and module.lower() not in _OWN:
+            continue
+        yield _told_pickled(module, name, lines, row)
+        return
+
+
+def _reader(report: Report, at: int) -> Optional[int]:
+    """The line of the frame above that reads a pickle; None where other code stands between."""
+    above = [n for n in range(max(0, at - 6), at) if report.lines[n].strip(" ^~-|│")]
+    for line in reversed(above[-4:]):
+        text = report.lines[line][:500]
+        if _READS.search(text):
+            return line
+        if re.search(r"^\W*(?:\d+\s+)?(?:from [\w.]+ )?import |<module>$|__import__|import_module", text):
+            return None
+    return None
+
+
+def _told_pickled(module: str, name: str, lines: "tuple[Hit, Hit]", row: Optional[Move]) -> Told:
+    path = f"{module}.{name}" if name else module
+    top = module.partition(".")[0]
+    package = row.package if row is not None else top if top.lower() not in _OWN else None
+    title = f"The file names {path}, which is not there when it is loaded"
+    story = "A pickled model or object holds the module paths of the release that wrote it, not the code."
+    save = "load the file there, save model.state_dict() or plain arrays, and load those here"
+    if row is None or row.version == "":
+        whose = f"{package} is of another release" if package else f"{top} is a folder of the project that wrote it"
+        fixes = [
+            code(
+                f"Run from the root of the project that wrote the file, in its version of that time, so that {path} "
+                "can be imported"
+            )
+            if package is None
+            else version(
+                f"Install the release of {package} that wrote the file in an environment of its own; {save}"
+            ),
+            code("Then save the state_dict alone, which names no module, and build the model from code"),
+        ]
+        return Told(0.88, package, f"{title}. {story} Here {whose}.", lines, tuple(fixes))
+    if row.path == "numpy._core":  # 1.26 has what is needed to read it; earlier ones crash on a mere alias
+        fixes = [version(f"Install numpy 1.26 or newer, which read files of NumPy 2; or {save}")]
+        return Told(0.92, "numpy", f"{title}. {story} NumPy 2 wrote this one.", lines, tuple(fixes))
+    if row.older or row.change == "added":
+        story += f" {row.package} {row.version} or newer wrote this one; the installed {row.package} is older."
+        wrote = f"Install {row.package} {row.version} or newer, where the code's other requirements allow it"
+        old = _former(module)
+    else:
+        story += f" {row.package} {row.version} {row.change} it, so an older {row.package} wrote this one."
+        wrote = f"Install {row.package} older than {row.version} in an environment of its own"
+        old = row.now
+    fixes = [version(f"{wrote}; or {save}" if row.older or row.change == "added" else f"{wrote}, {save}")]
+    if old and not name and " " not in old:
+        fixes.append(
+            code(
+                f"Or give the module that is here that name before loading: import {old}, then "
+                f"sys.modules['{row.path}'] = {old}; the same for each part that is then named"
+            )
+        )
+    if row.package == "torch":  # never an older torch for a path
+        fixes = fixes[1:] or [code("Load it where it was written, and save the state_dict alone")]
+    return Told(0.92, row.package, f"{title}. {story}", lines, tuple(fixes))
+
+
+def _former(path: str) -> str:
+    """The module that a later release has under this path."""
+    for row in table("moved_modules")["moved"]:
+        for old, now in row["paths"].items():
+            if now == path and row.get("write") == "modules":
+                return str(old)
+    return ""
+
+
 def told(report: Report) -> Iterator[Told]:
+    for pickled in _pickled(report):
+        yield pickled
+        return
     if report.has("numpy 2.0 release", "was a deprecated alias"):
         said = report.last(_REMOVED_IN)
         if said is not None:
