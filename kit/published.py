@@ -16,6 +16,11 @@ from kit.findings import Cost, Fix
 PYTORCH_INDEX = "https://download.pytorch.org/whl/"
 PYG_PAGES = "https://data.pyg.org/whl/"
 PYG = ("torch-scatter", "torch-sparse", "torch-cluster", "torch-spline-conv")
+# Pages of patch releases that PyG links to those of X.Y.0 (pyg-lib, upload_final_index.py, 2026-07-22).
+PYG_ALIASES = frozenset(
+    "1.7.1 1.8.1 1.9.1 1.10.1 1.10.2 1.12.1 1.13.1 2.0.1 2.1.1 2.1.2 2.2.1 2.2.2 2.3.1 2.4.1 2.5.1 2.7.1 2.9.1 "
+    "2.12.1".split()
+)
 # They have no GPU code, by design.
 WITHOUT_GPU_CODE = frozenset(["torchtext", "torchdata"])
 # Newest source releases on the package index, 2026-11-21; the wheels on PyG's pages carry the same versions.

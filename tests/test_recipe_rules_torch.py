@@ -434,6 +434,9 @@ def test_a_page_made_from_the_version():
         f"    pip install --no-build-isolation torch-scatter -f {PAGE}${{V}}.html\n"
     )
     assert [(line, p.failure) for line, p in found("page-from-version", nightly)] == [(4, "wheel-not-published")]
+    assert not found("page-from-version", nightly)[0][1].edits, "which release takes its place is not known yet"
+    gone = f"{CU128}RUN pip install torch-scatter -f {PAGE}2.10.0.dev20251101+cu128.html\n"
+    assert f"-f {PAGE}2.9.0+cu128.html" in mended("page-from-version", PYTHON + gone)
 
 
 @pytest.mark.parametrize(

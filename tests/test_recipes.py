@@ -331,7 +331,7 @@ def test_a_no_changes_nothing(dockerfile):
     fixed = recipes.fix(recipes.check(dockerfile), lambda fixed: False)
     assert fixed.state == "refused" and dockerfile.read_text() == DOCKERFILE
     assert list(dockerfile.parent.iterdir()) == [dockerfile] and len(fixed.left) == 2
-    assert show.text(fixed).endswith("Nothing has been written.")
+    assert show.text(fixed).endswith("Nothing has been written yet.")
 
 
 @pytest.mark.parametrize("when", ["before", "while asked"])
@@ -459,7 +459,7 @@ def test_fix_shows_the_diff_first_and_without_anybody_to_ask_does_nothing(docker
     monkeypatch.setattr(sys, "stdin", None)
     assert main(["recipe", "check", str(dockerfile), "--fix"]) == 1
     said = capsys.readouterr()
-    assert "+RUN new one" in said.out and "Nothing has been written." in said.out
+    assert "+RUN new one" in said.out and "Nothing has been written yet." in said.out
     assert said.err == "kit: nobody to ask, so nothing is changed; --yes does the steps\n"
     assert dockerfile.read_text() == DOCKERFILE and list(dockerfile.parent.iterdir()) == [dockerfile]
 

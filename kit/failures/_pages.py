@@ -4,7 +4,7 @@ import re
 from typing import Optional
 
 from kit.facts import Facts
-from kit.published import PYG_PAGES, PYTORCH_INDEX, token
+from kit.published import PYG_ALIASES, PYG_PAGES, PYTORCH_INDEX, token
 from kit.record import Record
 
 # What a shell, a batch file, an f-string or a text template leaves behind where it was not filled in.
@@ -13,11 +13,6 @@ _PAGE = r"/torch-([^/]*?)(\.html)?/?$"
 _WHOLE = r"(\d+\.\d+)\.(\d+)\+(cpu|cu\d{3}|rocm[\d.]+|xpu)"
 _OTHERS = r"\d+\.\d+(?:\.\d+)?[_-](?:cpu|cu\d{2,3}|cuda[\d.]+)"  # as kaolin names its pages
 _PYG = r"https?://(data\.pyg\.org|(www\.)?pytorch-geometric\.com)(/|$)"
-# Pages of patch releases that PyG links to those of X.Y.0 (pyg-lib, upload_final_index.py, 2026-07-22).
-_ALIASES = frozenset(
-    "1.7.1 1.8.1 1.9.1 1.10.1 1.10.2 1.12.1 1.13.1 2.0.1 2.1.1 2.1.2 2.2.1 2.2.2 2.3.1 2.4.1 2.5.1 2.7.1 2.9.1 "
-    "2.12.1".split()
-)
 
 
 class Wrong(Record):
@@ -84,7 +79,7 @@ def _about_page(name: str, html: bool, address: str, facts: Facts, torch_too: bo
             return f"is the page for torch {minor}, and torch {torch.version} is installed"
         if build != token(torch.cuda) and not torch.hip:
             return f"is the page for {build}, and the installed torch {torch.version} is a build for {torch.build}"
-    if patch != "0" and is_pygs(address) and f"{minor}.{patch}" not in _ALIASES:
+    if patch != "0" and is_pygs(address) and f"{minor}.{patch}" not in PYG_ALIASES:
         return f"names torch {minor}.{patch}; the pages are those of {minor}.0"
     return ""
 

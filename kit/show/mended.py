@@ -85,7 +85,7 @@ def fixed_text(fixed: Any) -> str:
     if fixed.state != "refused":
         lines += ["", wrap(_left(fixed), "", "  ")]
     if fixed.state != "written":
-        lines.append("Nothing has been written.")
+        lines.append("Nothing has been written yet.")
     return "\n".join(lines)
 
 
@@ -101,7 +101,7 @@ def fixed_html(fixed: Any) -> str:
     if fixed.state != "refused":
         out.append(paragraph(escape(_left(fixed)), faint=True))
     if fixed.state != "written":
-        out.append(paragraph("Nothing has been written.", faint=True))
+        out.append(paragraph("Nothing has been written yet.", faint=True))
     return section("".join(out), width=72)
 
 

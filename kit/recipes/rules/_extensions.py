@@ -40,11 +40,6 @@ _REPOSITORIES = {
     "causal-conv1d": "causal-conv1d",
     "state-spaces/mamba": "mamba-ssm",
 }
-# Pages of patch releases that PyG links to those of X.Y.0 (pyg-lib, upload_final_index.py, 2026-07-22).
-ALIASES = frozenset(
-    "1.7.1 1.8.1 1.9.1 1.10.1 1.10.2 1.12.1 1.13.1 2.0.1 2.1.1 2.1.2 2.2.1 2.2.2 2.3.1 2.4.1 2.5.1 2.7.1 2.9.1 "
-    "2.12.1".split()
-)
 _PYG_PAGE = re.compile(r"https?://(?:data\.pyg\.org|(?:www\.)?pytorch-geometric\.com)/whl/(nightly/)?torch-(.*)$")
 _WHOLE = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:\+(cpu|cu\d{2,3}))?\.html$")
 

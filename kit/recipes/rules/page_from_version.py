@@ -29,12 +29,13 @@ from collections.abc import Iterator
 from typing import Optional
 
 from kit.findings import Fix
+from kit.published import PYG_ALIASES
 from kit.recipes.model import Problem, Recipe, Word
 from kit.recipes.rules import Wish
 from kit.recipes.rules._addresses import replaced
-from kit.recipes.rules._extensions import ALIASES, Page, extensions, pages
+from kit.recipes.rules._extensions import Page, extensions, page_of, pages
 from kit.recipes.rules._torch import Torch, newest_for, torch_at
-from kit.recipes.rules._words import build, joined, verb
+from kit.recipes.rules._words import build, has_wheels, joined, verb
 
 FAILURE = "index-url-malformed"
 
@@ -48,7 +49,13 @@ def check(recipe: Recipe, wish: Wish) -> Iterator[Problem]:
                 continue
             unfinished = re.search(r"torch-\d+\.\d+\.\d+(?:\.?dev|rc|a0)", page.text)
             if unfinished or (torch is not None and torch.nightly and page.minor is None):
-                yield _of_a_nightly(page, page.word, torch, names, wish)
+                found = _of_a_nightly(page, page.word, torch, names, wish)
+                right = page_of(torch) if has_wheels(names, torch) else None
+                if right is not None:  # the nightly went, and left its page
+                    fix = Fix("fix-url", f"Name the page of the torch that is installed: {right}")
+                    edits = replaced(recipe, install, page.word, right)
+                    found = dataclasses.replace(found, fix=(fix,), edits=edits)
+                yield found
             elif page.patch and page.minor:
                 found = _of_a_patch(page, page.word)
                 if found is not None:
@@ -80,9 +87,9 @@ def _of_a_nightly(page: Page, word: Word, torch: Optional[Torch], names: list[st
 def _of_a_patch(page: Page, word: Word) -> Optional[Problem]:
     """An error where there is no such page; a note where there is one, and the next version may have none."""
     version = f"{page.minor}.{page.patch}"
-    if version in ALIASES and "$" not in word.raw:
+    if version in PYG_ALIASES and "$" not in word.raw:
         return None
-    there = version in ALIASES
+    there = version in PYG_ALIASES
     says = (
         f"The address of the page follows torch's version. The page of {version} is a link to that of "
         f"{page.minor}.0; not every patch release has one, and a nightly has none."
