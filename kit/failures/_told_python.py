@@ -410,7 +410,8 @@ def _rows() -> dict[str, Move]:
     for row in data["moved"]:
         for path, now in row["paths"].items():
             found[path] = Move(row["package"], path, "moved" if now else "removed", row["version"], now)
-            if now and "." in now and " " not in now and now.partition(".")[0] == path.partition(".")[0]:
+            within = now.partition(".")[0] == path.partition(".")[0] and not path.startswith(now + ".")
+            if "." in now and " " not in now and within and not row.get("always"):
                 found.setdefault(now, Move(row["package"], now, "moved", row["version"], now, True))
     for row in data["added"]:
         for path in row["paths"]:

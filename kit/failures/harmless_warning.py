@@ -756,7 +756,15 @@ def _told(confidence: float, package: str, said: Hit, title: str, story: str, ov
         package or None,
         f"{title}. {story} Nothing in the environment needs to change.",
         (said,),
-        (Fix("nothing", "Nothing needs to change; the warning can be filtered", safety="safe"),),
+        _fixes(title),
         "note",
         over,
     )
+
+
+def _fixes(title: str) -> "tuple[Fix, ...]":
+    nothing = Fix("nothing", "Nothing needs to change; the warning can be filtered", safety="safe")
+    if "import path" not in title:
+        return (nothing,)
+    why = "Or have the imports of your own code rewritten: python -m kit recipe check FOLDER --fix shows them first"
+    return nothing, Fix("change-code-or-data", why)

@@ -49,13 +49,13 @@ def check(recipe: Recipe, wish: Wish) -> Iterator[Problem]:
                 continue
             unfinished = re.search(r"torch-\d+\.\d+\.\d+(?:\.?dev|rc|a0)", page.text)
             if unfinished or (torch is not None and torch.nightly and page.minor is None):
-                found = _of_a_nightly(page, page.word, torch, names, wish)
+                nightly = _of_a_nightly(page, page.word, torch, names, wish)
                 right = page_of(torch) if has_wheels(names, torch) else None
                 if right is not None:  # the nightly went, and left its page
                     fix = Fix("fix-url", f"Name the page of the torch that is installed: {right}")
                     edits = replaced(recipe, install, page.word, right)
-                    found = dataclasses.replace(found, fix=(fix,), edits=edits)
-                yield found
+                    nightly = dataclasses.replace(nightly, fix=(fix,), edits=edits)
+                yield nightly
             elif page.patch and page.minor:
                 found = _of_a_patch(page, page.word)
                 if found is not None:
