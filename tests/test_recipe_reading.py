@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kit.errors import KitError
 from kit.recipes.model import Recipe
-from kit.recipes.reading import kind_of, python_files, read, recipes
+from kit.recipes.reading import kind_of, python_files, read, recipe_files
 
 PYTORCH = "https://download.pytorch.org/whl"
 
@@ -1220,7 +1220,7 @@ def test_a_folder_stands_for_the_recipes_in_it(tmp_path):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    found = [r.file[len(str(tmp_path)) + 1 :] for r in recipes([str(tmp_path)])]
+    found = [f[len(str(tmp_path)) + 1 :] for f in recipe_files(str(tmp_path))]
     assert sorted(found) == [
         ".devcontainer/devcontainer.json",
         ".github/workflows/ci.yml",

@@ -14,7 +14,7 @@ from kit.recipes.edits import in_strings
 from kit.recipes.faults import Fault, in_cells, ordered, placed, shown
 from kit.recipes.listed import Named, edited_elsewhere, elsewhere, here
 from kit.recipes.model import Problem, Recipe, Unread
-from kit.recipes.reading import _by_name, _files, python_files, read
+from kit.recipes.reading import python_files, read, recipe_files
 from kit.recipes.rules import Rule, Wish, rules
 from kit.record import Record
 
@@ -233,13 +233,9 @@ def _found(paths: Sequence[str]) -> Iterator[tuple[str, bool]]:
                 yield file, file == name
 
 
-def _recipes(folder: str) -> list[str]:
-    return [file for file in _files(folder) if _by_name(file)]
-
-
 def _in_folder(folder: str) -> list[str]:
     """The recipes, Python files and notebooks of a folder; what ``fix`` has kept is none."""
-    found = {os.path.normpath(file) for file in (*_recipes(folder), *python_files([folder]))}
+    found = {os.path.normpath(file) for file in (*recipe_files(folder), *python_files([folder]))}
     return sorted(file for file in found if not _BACKUP.search(file))
 
 

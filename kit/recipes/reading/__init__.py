@@ -115,30 +115,22 @@ def _kind_by_line(line: str, name: str) -> Optional[str]:
     return "requirements" if listed and name.endswith((".txt", ".in")) else None
 
 
-def recipes(paths: Iterable[str]) -> list[Recipe]:
-    """The recipes of files and folders; a folder stands for those files in it that are some by name or text."""
-    found: list[Recipe] = []
-    for path in dict.fromkeys(paths):
-        if not os.path.isdir(path):
-            found.append(read(path))
-            continue
-        for file in _files(path):
-            if _by_name(file):
-                found.append(read(file))
-    return found
+def recipe_files(folder: str) -> list[str]:
+    """The files of a folder that are recipes, by name or by what stands in them."""
+    return [file for file in _files(folder) if _by_name(file)]
 
 
 def _by_name(file: str) -> bool:
-    """Whether a file of a folder is a recipe: one whose name says it, a YAML file whose text does."""
+    """Whether a file of a folder is a recipe: one whose name says it, a YAML or .def file whose text does."""
     name = os.path.basename(file).lower()
-    if name.endswith((".yml", ".yaml")):
-        try:
-            return kind_of(file, _text(file)) is not None
-        except KitError:
-            return False
-    if any(re.fullmatch(pattern, name) for kind, pattern in _NAMES if kind != "apptainer"):
-        return not name.endswith(_OTHER)
-    return name.endswith(".def") and kind_of("", _text(file)) == "apptainer"
+    if not name.endswith((".yml", ".yaml", ".def")):
+        patterns = [pattern for kind, pattern in _NAMES if kind != "apptainer"]
+        return not name.endswith(_OTHER) and any(re.fullmatch(pattern, name) for pattern in patterns)
+    try:
+        text = _text(file)
+    except KitError:  # any file may have such a name
+        return False
+    return kind_of("", text) == "apptainer" if name.endswith(".def") else kind_of(file, text) is not None
 
 
 def python_files(paths: Iterable[str]) -> list[str]:
