@@ -191,6 +191,17 @@ def test_cuda_code_without_nvcc(text, line):
     assert lines("runtime-image-compiles", text) == ([line] if line else [])
 
 
+def test_a_toolkit_that_apptainer_takes_from_another_stage_may_be_nvcc():
+    compiles = (
+        "%post\n    pip install torch==2.13.0\n    export FORCE_CUDA=1 TORCH_CUDA_ARCH_LIST=9.0\n"
+        "    pip install --no-build-isolation --no-binary=torch-scatter torch-scatter\n"
+    )
+    head = "Bootstrap: docker\nFrom: python:3.11-bookworm\n\n"
+    assert len(lines("runtime-image-compiles", head + compiles, "image.def")) == 1
+    taken = "%files from cuda\n    /usr/local/cuda-13.0 /usr/local/cuda\n\n"
+    assert lines("runtime-image-compiles", head + taken + compiles, "image.def") == []
+
+
 def test_the_devel_image_is_written_in_place_of_the_runtime_image():
     text = "FROM pytorch/pytorch:2.9.1-cuda12.8-cudnn9-runtime AS run\n" + FLASH
     assert "cudnn9-devel AS run" in mended("runtime-image-compiles", text)

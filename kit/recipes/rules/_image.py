@@ -179,7 +179,7 @@ def copied_in(recipe: Recipe, stage: int, before: int) -> bool:
     for one in recipe.lineage(stage):
         later = [s.span.start for s in recipe.stages if s.span.start > recipe.stages[one].span.start]
         text = recipe.text[recipe.stages[one].span.start : min([before, *later])]
-        for line in re.findall(r"^[ \t]*(?:COPY|ADD)\b[^\n]*", text, re.I | re.M):
-            if ("--from=" in line or "cuda" in line) and "astral-sh/uv" not in line:
+        for line in re.findall(r"^[ \t]*(?:COPY|ADD|%files)\b[^\n]*", text, re.I | re.M):
+            if ("--from=" in line or "cuda" in line or line.startswith("%files from")) and "astral-sh/uv" not in line:
                 return True
     return False
