@@ -13,7 +13,7 @@ from kit.errors import KitError
 MOST = 100_000  # names that one notation may stand for
 FOLDED = 200  # names with several numbers of which all are folded
 _MISSING = (
-    'kit nodes needs ClusterShell, which is not installed here: pip install "jupyter-troubleshooting-kit[nodes]"'
+    'kit nodes needs ClusterShell, which is not installed here: in the kit\'s folder, pip install -e ".[nodes]"'
 )
 # ClusterShell gives @ ! & ^ , [ ] and blanks a meaning: a group, whose members a command may be asked for, or a sum.
 _PLAIN = re.compile(r"[A-Za-z0-9_][\w.:-]*", re.ASCII)

@@ -107,5 +107,5 @@ def needs(module: str) -> Any:
     except ImportError as error:
         raise KitError(
             f"this engine needs {module.partition('.')[0]}, which cannot be imported here ({error}): "
-            'pip install "jupyter-troubleshooting-kit[nodes]"'
+            'in the kit\'s folder, pip install -e ".[nodes]"'
         ) from None

@@ -116,7 +116,7 @@ def _parser(language: str) -> "Parser":
 
 def missing(package: str) -> KitError:
     return KitError(
-        f'{package} is not installed, which reads recipes: pip install "jupyter-troubleshooting-kit[recipes]"'
+        f'{package} is not installed, which reads recipes: in the kit\'s folder, pip install -e ".[recipes]"'
     )
 
 
