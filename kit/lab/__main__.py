@@ -89,7 +89,7 @@ def test_commands() -> list[list[str]]:
     """All tests, papermill's among them; then nbval: does each notebook still show what is stored in it?"""
     nbval = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=120"]
     return [
-        ["-m", "pytest", "-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadgroup"],
+        ["-m", "pytest", "-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadgroup", "--durations=12"],
         ["-m", "pytest", *nbval, "--nbval-sanitize-with", "tests/nbval.cfg", "notebooks/"],
     ]
 

@@ -187,7 +187,7 @@ def _row(name: str, values: Sequence[str], compare: object) -> str:
     for number, text in enumerate(values):
         said = escape(str(printable(text)))
         if compare and number and text == values[0]:
-            told.append(f'<td style="{_CELL};{_LINE};opacity:.6">as A</td>')
+            told.append(f'<td style="{_CELL};{_LINE};opacity:.75">as A</td>')
         elif compare and number:
             told.append(f'<td style="{_CELL};{_LINE};border-left:3px solid #b08900"><strong>≠ {said}</strong></td>')
         else:
