@@ -946,3 +946,13 @@ def test_who_stops_listening_to_local_ends_its_children(tmp_path):
         list(answers)
     wait_for(lambda: not running("sleep 306"))
     assert time.monotonic() - begun < 30
+
+
+def test_ctrl_c_is_left_as_it_was():
+    """dask-jobqueue ends the process at SIGINT once it is imported: a notebook's kernel would die of an interrupt."""
+    code = (
+        "import signal\nfrom kit.nodes.engines import asking\nbefore = signal.getsignal(signal.SIGINT)\n"
+        "asking.needs('dask_jobqueue')\nprint(signal.getsignal(signal.SIGINT) is before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "True\n", done.stderr

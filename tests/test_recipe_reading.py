@@ -1314,7 +1314,7 @@ def test_a_missing_grammar_is_one_line_that_says_what_to_install(monkeypatch):
 
     source._parser.cache_clear()
     monkeypatch.setitem(sys.modules, "tree_sitter_bash", None)
-    with pytest.raises(KitError, match=r'tree-sitter-bash is not installed.*pip install ".*\[recipes\]"'):
+    with pytest.raises(KitError, match=r'tree-sitter-bash is not installed.*pip install -e "\.\[recipes\]"'):
         read("a.sh", "x")
     source._parser.cache_clear()
 

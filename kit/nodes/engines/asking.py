@@ -1,6 +1,7 @@
 """What all engines share: the arguments of the one file, how it is started on a node, and what its end says."""
 
 import re
+import signal
 import zlib
 from collections.abc import Sequence
 from functools import cache
@@ -99,9 +100,14 @@ def missing(command: str, what: str, instead: str) -> KitError:
 
 
 def needs(module: str) -> Any:
-    """An optional library, or KitError with how to get it."""
+    """An optional library, or KitError with how to get it.
+
+    dask-jobqueue 0.9 sets a handler for SIGINT when it is imported, with which Ctrl-C would end a notebook's kernel:
+    the one that was there is put back.
+    """
     import importlib
 
+    handler = signal.getsignal(signal.SIGINT)
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -109,3 +115,6 @@ def needs(module: str) -> Any:
             f"this engine needs {module.partition('.')[0]}, which cannot be imported here ({error}): "
             'in the kit\'s folder, pip install -e ".[nodes]"'
         ) from None
+    finally:
+        if signal.getsignal(signal.SIGINT) is not handler:
+            signal.signal(signal.SIGINT, handler)
