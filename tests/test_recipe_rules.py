@@ -5,8 +5,6 @@ from functools import lru_cache
 
 import pytest
 
-pytest.importorskip("tree_sitter_bash")
-
 from kit.failures import catalogue
 from kit.findings import FIX_KINDS, SEVERITIES
 from kit.recipes.edits import put

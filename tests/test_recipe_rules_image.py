@@ -4,9 +4,6 @@ import textwrap
 
 import pytest
 
-pytest.importorskip("tree_sitter_bash")
-pytest.importorskip("tree_sitter_containerfile")
-
 from kit.recipes.edits import put
 from kit.recipes.reading import read
 from kit.recipes.rules import Wish, rules

@@ -5,8 +5,6 @@ from functools import lru_cache
 
 import pytest
 
-pytest.importorskip("tree_sitter_bash")
-
 from kit.recipes.edits import put
 from kit.recipes.reading import read as read_recipe
 from kit.recipes.rules import Wish, rules

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Optional
 
-from kit.recipes.model import Command, Install, Options, Setting, Span, Unread, Word
+from kit.recipes.model import Command, Install, Options, Recipe, Setting, Span, Stage, Unread, Word
 from kit.recipes.reading import installers, requirements
 from kit.recipes.reading.beside import Beside, attached
 from kit.recipes.reading.shell import Script
@@ -54,6 +54,19 @@ class Commands:
     def installs(self, beside: Beside, parents: "Sequence[Optional[int]]" = (None,)) -> tuple[Install, ...]:
         """What the commands install."""
         return installs(self.commands, self.text, beside, parents)
+
+    def recipe(self, path: str, kind: str) -> Recipe:
+        """The recipe that they are, where they all run in one place."""
+        return Recipe(
+            path,
+            kind,
+            self.text,
+            (Stage(None, Span(0, len(self.text))),),
+            tuple(self.commands),
+            self.installs(Beside(path)),
+            tuple(self.settings),
+            tuple(self.unread),
+        )
 
 
 def installs(

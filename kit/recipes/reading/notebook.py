@@ -5,8 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Optional
 
-from kit.recipes.model import Recipe, Setting, Span, Stage, Unread
-from kit.recipes.reading.beside import Beside
+from kit.recipes.model import Recipe, Setting, Unread
 from kit.recipes.reading.commands import Commands
 from kit.recipes.reading.shell import Script
 from kit.recipes.reading.source import Region, errors, joined, json_string, parse
@@ -33,16 +32,7 @@ def read(path: str, text: str) -> Recipe:
     scope: list[Setting] = []
     for region in _cells(root, text):
         _cell(region, commands, scope)
-    return Recipe(
-        path,
-        "notebook",
-        text,
-        (Stage(None, Span(0, len(text))),),
-        tuple(commands.commands),
-        commands.installs(Beside(path)),
-        tuple(commands.settings),
-        tuple(commands.unread),
-    )
+    return commands.recipe(path, "notebook")
 
 
 def _cells(root: "Node", text: str) -> Iterator[Region]:

@@ -9,7 +9,7 @@ from kit.published import PYG_PAGES, PYTORCH_INDEX
 from kit.recipes.model import Edit, Install, Recipe, Word
 from kit.recipes.rules._edits import option
 from kit.recipes.rules._extensions import page_of
-from kit.recipes.rules._torch import Torch, addresses, builds_of, published_for
+from kit.recipes.rules._torch import Torch, builds_of, published_for
 from kit.record import Record
 
 _HOSTS = r"(?:data\.pyg\.org|(?:www\.)?pytorch-geometric\.com|download\.pytorch\.org)"
@@ -152,8 +152,3 @@ def replaced(recipe: Recipe, install: Install, word: Word, new: str, behind: str
         span = option(recipe, install, word)
         return (Edit(span, f"{behind} {quoted}"),) if span is not None else ()
     return (Edit(word.span, quoted),) if recipe.at(word.span) == word.raw else ()
-
-
-def only_this(install: Install, word: Word) -> bool:
-    """Whether an installer looks in no other place than this one and the package index."""
-    return addresses(install)[0] == (word.text,)
