@@ -1161,7 +1161,7 @@ def test_kinds(path, text, kind):
         ("README.md", b"Dear all,\n", "it begins: Dear all,"),
         ("empty", b"", "an empty file"),
         ("Dockerfile", b"FROM a\0b", "binary"),
-        ("requirements.txt", b"x" * 2_000_001, "2 MB"),
+        ("requirements.txt", b"x" * 8_000_001, "8 MB"),
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_line(tmp_path, name, data, said):

@@ -59,7 +59,7 @@ LAYERS = [
     ["kit.shims.installed"],
     ["kit.verify", "kit.verify_child"],
     ["kit.recipes.model"],
-    [*(f"kit.recipes.reading.{n}" for n in ("scope", "source", "variables", "wrappers"))],
+    [*(f"kit.recipes.reading.{n}" for n in ("files", "scope", "source", "variables", "wrappers"))],
     [*(f"kit.recipes.reading.{n}" for n in ("arguments", "beside", "specifiers"))],
     [*(f"kit.recipes.reading.{n}" for n in ("installers", "requirements", "scalars", "trees", "words"))],
     [*(f"kit.recipes.reading.{n}" for n in ("shell", "toml_text", "yaml_text"))],

@@ -15,6 +15,7 @@ from kit.recipes.faults import Fault, in_cells, ordered, placed, shown
 from kit.recipes.listed import Named, edited_elsewhere, elsewhere, here
 from kit.recipes.model import Problem, Recipe, Unread
 from kit.recipes.reading import python_files, read, recipe_files
+from kit.recipes.reading.files import contents, decoded
 from kit.recipes.rules import Rule, Wish, rules
 from kit.record import Record
 
@@ -23,10 +24,8 @@ Paths = Union[str, "os.PathLike[str]", Sequence[Union[str, "os.PathLike[str]"]],
 MOVED = "moved-import"
 PYTHON = "python"  # the kind of a file in which imports alone are looked at
 _JSON = ("notebook", "devcontainer")
-_LARGEST, _LARGEST_NOTEBOOK = 8_000_000, 64_000_000  # bytes; notebooks hold pictures
 _ANY = Wish()
 _NONE: Named = {}
-_UTF_16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 _BACKUP = re.compile(r"\.orig(\.\d+)?$")
 
 
@@ -248,35 +247,6 @@ def _check_file(path: str, named: bool, wish: Wish, guarded: bool) -> File:
             raise
         return File(path, "unknown", "", path, unread=(Unread(1, str(error)),))
     return File(file.name, file.kind, file.text, path, raw, file.faults, file.unread)
-
-
-def contents(path: str) -> bytes:
-    """The bytes of a text file.  KitError where it cannot be read or is none."""
-    most = _LARGEST_NOTEBOOK if path.endswith(".ipynb") else _LARGEST
-    try:
-        if not os.path.isfile(path):  # a pipe would be waited for
-            os.stat(path)
-            raise KitError(f"{path} is no plain file")
-        with open(path, "rb") as stream:
-            raw = stream.read(most + 1)
-    except OSError as error:
-        raise KitError(f"{path} cannot be read: {error.strerror or error}") from None
-    if len(raw) > most:
-        raise KitError(f"{path} is larger than {most / 1e6:.0f} MB: no recipe is")
-    if b"\0" in raw and raw[:2] not in _UTF_16:
-        raise KitError(f"{path} holds binary data, not text")
-    return raw
-
-
-def decoded(raw: bytes) -> tuple[str, bytes, str]:
-    """The text of a file, the mark that it begins with, and its encoding: what is no UTF-8 is read byte by byte."""
-    if raw[:2] in _UTF_16:  # as PowerShell's > writes
-        return raw[2:].decode(_UTF_16[raw[:2]], "replace"), raw[:2], _UTF_16[raw[:2]]
-    mark = raw[:3] if raw.startswith(b"\xef\xbb\xbf") else b""
-    try:
-        return raw[len(mark) :].decode("utf-8"), mark, "utf-8"
-    except UnicodeDecodeError:
-        return raw.decode("latin-1"), b"", "latin-1"
 
 
 def rule(id: str) -> Rule:

@@ -10,9 +10,10 @@ from functools import partial
 from typing import Any, Callable, Optional
 
 from kit.errors import KitError
-from kit.recipes.checking import Checked, File, check_text, contents, decoded, once
+from kit.recipes.checking import Checked, File, check_text, once
 from kit.recipes.edits import overlap, put, touch, unified
 from kit.recipes.faults import Fault, shown
+from kit.recipes.reading.files import contents, decoded
 from kit.record import Record
 
 ROUNDS = 8  # after each the rules look again: an edit may have settled another, or called for one

@@ -9,11 +9,10 @@ from typing import Callable, Optional
 
 from kit.errors import KitError
 from kit.recipes.model import Recipe
-from kit.recipes.reading.beside import LARGEST
+from kit.recipes.reading.files import text as _text
 
 KINDS = """a Dockerfile, requirements or constraints, environment.yml, pyproject.toml, devcontainer.json, a compose
 file, a GitHub workflow, a notebook, a shell script, an Apptainer definition""".replace("\n", " ")
-LARGEST_NOTEBOOK = 64_000_000  # with its pictures
 _READERS = {
     "dockerfile": "dockerfile.read",
     "requirements": "requirements.read",
@@ -58,30 +57,6 @@ def read(path: str, text: Optional[str] = None) -> Recipe:
     module, _, name = _READERS[kind].partition(".")
     reader: Callable[[str, str], Recipe] = getattr(import_module(f"{__name__}.{module}"), name)
     return reader(path, text)
-
-
-def _text(path: str) -> str:
-    file = Path(path)
-    largest = LARGEST_NOTEBOOK if file.suffix == ".ipynb" else LARGEST
-    try:
-        if file.is_dir():
-            raise KitError(f"{path}: a folder; name the files in it, or check the folder as a whole")
-        size = file.stat().st_size
-        if not file.is_file():
-            raise KitError(f"{path}: no plain file")
-        if size > largest:
-            raise KitError(f"{path}: {size / 1e6:.0f} MB; a recipe is smaller than {largest / 1e6:.0f} MB")
-        data = file.read_bytes()
-    except (OSError, ValueError) as error:
-        raise KitError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # written by Windows' PowerShell
-        return data.decode("utf-16", "replace")
-    if b"\0" in data:
-        raise KitError(f"{path}: binary, not text; recipes are: {KINDS}")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
 
 
 def kind_of(path: str, text: str) -> Optional[str]:

@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 from typing import Callable, Optional
 
+from kit.errors import KitError
 from kit.recipes.model import Install, Options, Package, Span, Word
+from kit.recipes.reading import files
 
-LARGEST = 2_000_000
+_LARGEST = 2_000_000  # bytes
 # Folders whose Dockerfiles are built from the folder above.
 _ASIDE = (".devcontainer", "docker", ".docker", "workflows", "dockerfiles", ".binder", "binder")
 
@@ -38,7 +40,7 @@ class Beside:
             for folder in folders:
                 path = Path(os.path.normpath(os.path.join(folder, candidate)))
                 try:
-                    if path.is_file() and path.stat().st_size < LARGEST:
+                    if path.is_file() and path.stat().st_size < _LARGEST:
                         return path
                 except (OSError, ValueError):
                     continue
@@ -67,15 +69,9 @@ class Beside:
 def text_of(path: Path) -> Optional[str]:
     """A file's text; None where it cannot be read."""
     try:
-        data = path.read_bytes()
-    except OSError:
+        return files.text(str(path))
+    except KitError:  # it is not the one that is checked
         return None
-    if b"\0" in data[:4096]:
-        return None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
 
 
 def attached(
