@@ -623,7 +623,7 @@ def test_an_answer_that_came_late_and_one_that_was_cut_off():
 
 # -- PBS, whose commands are stood in for: Debian has no PBS
 
-# What the PBS User's Guide has for qsub: the directives that our scripts may use.
+# What the manual page qsub(1B) of OpenPBS documents, as far as our scripts use it.
 DIRECTIVE = {
     "-N": r"[A-Za-z][\w.+-]{0,229}",
     "-l": r"select=\d+(:\w+=[\w.-]+)*(\+\d+(:\w+=[\w.-]+)*)*|place=\w+(:\w+)*|walltime=(\d+:)?\d\d:\d\d",
